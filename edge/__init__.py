@@ -1,0 +1,3 @@
+"""edgeclip on the device: camera clips in, typed answers over MQTT out."""
+
+__version__ = "0.1.0"

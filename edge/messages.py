@@ -1,0 +1,332 @@
+"""What goes over the wire: the published messages, their schemas, ids and versions.
+
+Every message carries ``schema`` (name and major version) and ``id`` (the key by which a subscriber removes
+duplicates: the same work done twice has the same id). Within a major version fields are only added. Text that the
+model wrote (headline, summary, text, labels, what, relation) is data: never a topic, a command or markup.
+
+The model writes only `SummaryBody`, `SpatialBody` or `AskBody`; their JSON Schemas bound every string and list, so the
+grammar that decodes under them always reaches an end. Everything else is filled in by the service.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+
+# Fixed for ever: changing it would change every id.
+NAMESPACE = uuid.UUID("5b0f3c0e-6f0c-5c55-9a86-0d2d6f1f8a11")
+
+HEADLINE_CHARS = 255  # Home Assistant's limit of a state
+SUMMARY_CHARS = 600
+TEXT_CHARS = 600
+EVENT_CHARS = 120
+LABEL_CHARS = 60
+MAX_EVENTS = 8
+MAX_OBJECTS = 8
+MAX_RELATIONS = 8
+CLIP_SECONDS_MAX = 600
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+
+
+def _utc_text(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Utc = Annotated[AwareDatetime, PlainSerializer(_utc_text, return_type=str, when_used="json")]
+
+
+class Message(BaseModel):
+    """Base of all messages: frozen; fields of a later minor version are ignored, so the schemas stay open."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+
+    def payload(self) -> bytes:
+        """Return the UTF-8 JSON that is published: compact, None fields left in, times as RFC 3339 in UTC."""
+        return self.model_dump_json(by_alias=True).encode()
+
+
+# --- What the model writes -------------------------------------------------------------------------------------------
+
+
+class EventBody(BaseModel):
+    """One event as the model writes it; seconds from the clip's start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: Annotated[str, Field(min_length=1, max_length=EVENT_CHARS)]
+    start: Annotated[float, Field(ge=0, le=CLIP_SECONDS_MAX)]
+    end: Annotated[float, Field(ge=0, le=CLIP_SECONDS_MAX)]
+
+
+class SummaryBody(BaseModel):
+    """The model-written part of a summary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    headline: Annotated[str, Field(min_length=1, max_length=HEADLINE_CHARS)]
+    summary: Annotated[str, Field(min_length=1, max_length=SUMMARY_CHARS)]
+    events: Annotated[list[EventBody], Field(max_length=MAX_EVENTS)]
+
+
+Coordinate = Annotated[int, Field(ge=0, le=1000)]
+
+
+class ObjectBody(BaseModel):
+    """One object as the model writes it; ``bbox_2d`` is x1, y1, x2, y2 on 0..1000, Qwen's own convention."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: Annotated[str, Field(min_length=1, max_length=LABEL_CHARS)]
+    bbox_2d: Annotated[list[Coordinate], Field(min_length=4, max_length=4)]
+
+
+class Relation(BaseModel):
+    """One relation between two labels, such as person - left of - car."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subject: Annotated[str, Field(min_length=1, max_length=LABEL_CHARS)]
+    relation: Annotated[str, Field(min_length=1, max_length=LABEL_CHARS)]
+    object: Annotated[str, Field(min_length=1, max_length=LABEL_CHARS)]
+
+
+class SpatialBody(BaseModel):
+    """The model-written part of a spatial answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    headline: Annotated[str, Field(min_length=1, max_length=HEADLINE_CHARS)]
+    objects: Annotated[list[ObjectBody], Field(max_length=MAX_OBJECTS)]
+    relations: Annotated[list[Relation], Field(max_length=MAX_RELATIONS)]
+
+
+class AskBody(BaseModel):
+    """The model-written part of the answer to a free question."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: Annotated[str, Field(min_length=1, max_length=TEXT_CHARS)]
+
+
+# --- What is published -----------------------------------------------------------------------------------------------
+
+
+class Gap(Message):
+    """A span of the clip that was not seen; seconds from the clip's start."""
+
+    start: float
+    end: float
+    reason: str
+
+
+class Event(Message):
+    """One event; seconds from the clip's start. ``valid`` is false where the model wrote an impossible span."""
+
+    what: str
+    start: float
+    end: float
+    valid: bool
+
+
+class Box(Message):
+    """A box on 0..1 of the original picture, x to the right, y downwards."""
+
+    x1: Annotated[float, Field(ge=0, le=1)]
+    y1: Annotated[float, Field(ge=0, le=1)]
+    x2: Annotated[float, Field(ge=0, le=1)]
+    y2: Annotated[float, Field(ge=0, le=1)]
+
+
+class SeenObject(Message):
+    """An object and its box; ``valid`` is false for a degenerate or duplicated box, which is flagged, not mended."""
+
+    label: str
+    box: Box
+    valid: bool
+
+
+class Confidence(Message):
+    """Geometric mean of the probabilities of the tokens that the model was free to choose; not calibrated."""
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    calibrated: Literal[False] = False
+
+
+class Latency(Message):
+    """Seconds of work by stage; ``after_end`` is from the clip's last tick to the answer, None for a file."""
+
+    capture: float
+    vision: float
+    prefill: float
+    decode: float
+    after_end: float | None = None
+
+
+class Provenance(Message):
+    """Where an answer comes from and on what it rests.
+
+    Attributes:
+        model: Model id and revision as the bundle names them.
+        bundle: SHA-256 over the manifest of the bundle that answered.
+        recipe: Name of the quantisation recipe.
+        note: What everybody who reads the text must know (a bundle of random weights says so here), or "".
+        frames: Ticks of the clip for which there was a picture.
+        frames_repeated: Of these, ticks that repeat the tick before.
+        pairs: Pairs that the model was shown.
+        pairs_offered: Pairs that the clip had.
+        fps_effective: New pictures per second of clip.
+        tokens: Tokens before the answer, and tokens of the answer.
+        truncated: The answer met its token budget and was closed early.
+        repaired: The service changed something in the model's answer before publishing.
+    """
+
+    model: str
+    bundle: str
+    recipe: str
+    note: str
+    software: str
+    frames: int
+    frames_repeated: int
+    pairs: int
+    pairs_offered: int
+    fps_effective: float
+    frame_height: int
+    frame_width: int
+    tokens_in: int
+    tokens_out: int
+    rung: int
+    latency: Latency
+    temperature_c: float | None
+    energy_j: float | None
+    truncated: bool
+    repaired: bool
+
+
+class Answer(Message):
+    """What the model said of one clip under one prompt. Schema ``edgeclip.answer/1``."""
+
+    schema_: Literal["edgeclip.answer/1"] = Field("edgeclip.answer/1", alias="schema")
+    id: str
+    clip_id: str
+    seq: Annotated[int, Field(ge=0)]
+    device: str
+    camera: str
+    prompt: str
+    kind: Literal["summary", "spatial", "ask"]
+    t_start: Utc
+    t_end: Utc
+    clock_synced: bool
+    status: Literal["answered", "partial"]
+    gaps: tuple[Gap, ...]
+    headline: Annotated[str, Field(max_length=HEADLINE_CHARS)]
+    summary: Annotated[str, Field(max_length=SUMMARY_CHARS)] = ""
+    text: Annotated[str, Field(max_length=TEXT_CHARS)] = ""
+    events: tuple[Event, ...] = ()
+    objects: tuple[SeenObject, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    confidence: Confidence
+    provenance: Provenance
+
+
+SkipReason = Literal[
+    "no_video",  # the source was away for the whole clip
+    "backlog",  # the engine could not keep up; freshness before completeness
+    "inference_failed",  # the engine died or failed twice on this clip
+    "interrupted",  # the daemon was killed while the clip was in hand
+    "shutdown",  # the daemon was asked to stop before the clip could be answered
+]
+
+
+class Skipped(Message):
+    """A clip, or the rest of it, that nobody will answer. Schema ``edgeclip.skipped/1``."""
+
+    schema_: Literal["edgeclip.skipped/1"] = Field("edgeclip.skipped/1", alias="schema")
+    id: str
+    clip_id: str
+    seq: Annotated[int, Field(ge=0)]
+    device: str
+    camera: str
+    t_start: Utc
+    t_end: Utc
+    clock_synced: bool
+    reason: SkipReason
+    detail: str
+
+
+class Coverage(Message):
+    """Seconds of video since the state epoch began, by what became of them.
+
+    ``total`` = ``answered`` + ``partial`` + ``skipped`` + ``in_hand``; ``percent`` is the share of the time that has
+    ended which is accounted for, and is 100 as long as the service keeps its promise.
+    """
+
+    total: float
+    answered: float
+    partial: float
+    skipped: float
+    in_hand: float
+    percent: float
+
+
+class CameraHealth(Message):
+    """State of one camera."""
+
+    camera: str
+    state: Literal["starting", "live", "away", "ended", "stopped"]
+    clips_in_hand: int
+    restarts: int
+    coverage: Coverage
+
+
+class Health(Message):
+    """State of the device, retained. Schema ``edgeclip.health/1``."""
+
+    schema_: Literal["edgeclip.health/1"] = Field("edgeclip.health/1", alias="schema")
+    id: str
+    device: str
+    time: Utc
+    clock_synced: bool
+    uptime_s: float
+    software: str
+    model: str
+    note: str
+    coverage: Coverage
+    cameras: tuple[CameraHealth, ...]
+    engine: Literal["starting", "idle", "busy", "stopped"]
+    engine_restarts: int
+    outbox_pending: int
+    outbox_bytes: int
+    outbox_dropped: int
+    rss_mib: float
+    temperature_c: float | None
+
+
+PUBLISHED: dict[str, type[Message]] = {"answer": Answer, "skipped": Skipped, "health": Health}
+"""The messages by the name under which `edge schema` prints them."""
+
+BODIES: dict[str, type[BaseModel]] = {"summary": SummaryBody, "spatial": SpatialBody, "ask": AskBody}
+"""The model-written part by kind of prompt."""
+
+
+def published_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a published message, as it is serialised.
+
+    Args:
+        name: A key of `PUBLISHED`.
+    """
+    schema = PUBLISHED[name].model_json_schema(by_alias=True, mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def clip_id(device: str, camera: str, epoch: str, seq: int) -> str:
+    """Return the UUIDv5 of a clip; ``epoch`` is the outbox's state epoch (or a file's identity at the shell)."""
+    return str(uuid.uuid5(NAMESPACE, f"{device}/{camera}/{epoch}/{seq}"))
+
+
+def message_id(clip: str, name: str) -> str:
+    """Return the UUIDv5 of what is said of a clip under a prompt's name (or "skipped")."""
+    return str(uuid.uuid5(uuid.UUID(clip), name))

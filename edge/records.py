@@ -1,0 +1,115 @@
+"""What flows between the stages inside one machine: frozen records without behaviour.
+
+What leaves the machine is in `edge.messages`. Times named ``*_s`` are seconds; those inside a clip count from the
+clip's start. ``*_mono_ns`` is CLOCK_MONOTONIC, which all processes of a machine share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A picture's size in pixels."""
+
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open interval [start_s, end_s) inside a clip, and why it is worth naming ("camera away", ...)."""
+
+    start_s: float
+    end_s: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two consecutive ticks of a clip at model size: the unit that the vision tower sees.
+
+    Attributes:
+        index: Position on the clip's grid; the pair holds ticks ``2 * index`` and ``2 * index + 1``.
+        time_s: Mean of the two ticks' times, counted from the clip's start.
+        frames: uint8, shape (2, height, width, 3), RGB. Where a clip ends on an odd tick the last frame is repeated.
+    """
+
+    index: int
+    time_s: float
+    frames: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """What is known of a clip before its first frame.
+
+    Attributes:
+        seq: Consecutive number of the clip for this camera, from 0, never reused within a state epoch.
+        clip_id: UUIDv5 of device, camera, state epoch and seq (`edge.messages.clip_id`).
+        t_start: UTC of tick 0, anchored when the clip begins.
+        clock_synced: Whether the kernel called the wall clock synchronised at that moment.
+        seconds: Full length of the clip; a file's last clip may end earlier.
+        fps: Ticks per second.
+        size: Frame size at which pairs are made; it follows from the full length, also for short clips.
+        source_size: Size of the camera's own pictures, after rotation metadata was applied.
+    """
+
+    camera: str
+    seq: int
+    clip_id: str
+    t_start: datetime
+    clock_synced: bool
+    seconds: float
+    fps: float
+    size: Size
+    source_size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class ClipStats:
+    """What was seen of a clip, counted when it ends.
+
+    Attributes:
+        seconds: Length that the clip really got (< the plan's for the last clip of a file).
+        ticks: Ticks of the grid in that length: ``ceil(seconds * fps)``.
+        frames_decoded: Pictures that the decoder delivered inside the clip.
+        ticks_repeated: Ticks that show the same picture as the tick before (the camera was slower or late).
+        ticks_empty: Ticks for which there was no picture at all (they are in ``gaps`` too and make no pair).
+        pairs: Pairs that were made and offered to the model.
+        late_max_s: Largest age of a picture at its tick.
+        gaps: Spans in which the source was away or nothing new came for longer than the limit.
+        decode_s: Seconds of work spent on decoding, conversion and scaling.
+    """
+
+    seconds: float
+    ticks: int
+    frames_decoded: int
+    ticks_repeated: int
+    ticks_empty: int
+    pairs: int
+    late_max_s: float
+    gaps: tuple[Span, ...]
+    decode_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question that every clip is asked.
+
+    Attributes:
+        name: The operator's name for it; part of the topic and of the answer's id: ``[a-z0-9_-]{1,32}``.
+        kind: ``summary``, ``spatial`` or ``ask``; it decides the schema of the model-written part.
+        text: The words given to the model.
+        max_tokens: Decoding budget; towards its end the grammar is steered to close the answer.
+    """
+
+    name: str
+    kind: str
+    text: str
+    max_tokens: int
