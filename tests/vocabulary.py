@@ -53,7 +53,9 @@ ADDED_TOKENS: Final = (
     "<|audio_pad|>",
 )
 # Added, but ordinary text to `skip_special_tokens`.
-_TEXT_TOKENS: Final = frozenset(ADDED_TOKENS[ADDED_TOKENS.index("<tool_call>") : ADDED_TOKENS.index("</think>") + 1])
+_TEXT_TOKENS: Final = frozenset(
+    ADDED_TOKENS[ADDED_TOKENS.index("<tool_call>") : ADDED_TOKENS.index("</think>") + 1]
+)
 
 _REAL_BYTE_TOKENS: Final = 248_044
 _TOY_BYTE_TOKENS: Final = 640
@@ -247,7 +249,9 @@ def _with_added_tokens(tokenizer: Any, first: int) -> str:
     from tokenizers import AddedToken
 
     if tokenizer.get_vocab_size() != first:
-        raise RuntimeError(f"the vocabulary holds {tokenizer.get_vocab_size()} byte-level tokens, not {first}")
+        raise RuntimeError(
+            f"the vocabulary holds {tokenizer.get_vocab_size()} byte-level tokens, not {first}"
+        )
     tokenizer.add_tokens(
         [AddedToken(token, normalized=False, special=token not in _TEXT_TOKENS) for token in ADDED_TOKENS]
     )
