@@ -56,9 +56,7 @@ class Preset:
     tokenizer: vocabulary.Kind = "toy"
     dtype: Dtype = "float32"
     shards: int = 1
-    hub_names: bool = (
-        False  # model.safetensors-00001-of-00001.safetensors and an index, as the small releases have
-    )
+    hub_names: bool = False  # model.safetensors-0000x-of-0000y.safetensors, as the small releases are named
 
 
 _RELEASED_0_8B: Final = Preset(
