@@ -1,0 +1,103 @@
+"""What a person reads, and that nothing a model or a file name says can steer the terminal."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from edge.answer.report import ClipReport, Counts, Memory, Seconds, Video
+from edge.answer.text import plain, render_report
+from edge.messages import Answer, Box, Confidence, Event, Gap, Latency, Provenance, Relation, SeenObject
+
+PROVENANCE = Provenance(
+    model="toy", bundle="0" * 64, recipe="int8", note="", software="edgeclip 0", frames=480, frames_repeated=0,
+    pairs=240, pairs_offered=240, fps_effective=8, frame_height=192, frame_width=256, tokens_in=9, tokens_out=5,
+    rung=0, latency=Latency(capture=0, vision=0, prefill=0, decode=0), temperature_c=None, energy_j=None,
+    truncated=True, repaired=False,
+)  # fmt: skip
+
+
+def answer(kind: Any = "summary", **fields: Any) -> Answer:
+    return Answer(
+        id="i", clip_id="c", seq=0, device="d", camera="file", prompt=kind, kind=kind,
+        t_start=datetime(2026, 11, 1, tzinfo=UTC), t_end=datetime(2026, 11, 1, 0, 1, tzinfo=UTC),
+        clock_synced=True, status="answered", gaps=fields.pop("gaps", ()), headline=fields.pop("headline", "H"),
+        confidence=Confidence(value=0.5), provenance=PROVENANCE, **fields,
+    )  # fmt: skip
+
+
+def report(*answers: Answer, note: str = "", seconds: float | None = 79.5, path: str = "a.mp4") -> str:
+    made = ClipReport(
+        video=Video(path=path, seconds=seconds, start=0, end=60, width=768, height=576),
+        model="toy", recipe="int8", bundle="f" * 64, note=note, fps=8, frame_width=256, frame_height=192,
+        counts=Counts(
+            frames=480, frames_repeated=3, frames_empty=0, frames_decoded=600, pairs=240, tokens_video=13640,
+            tokens_in=13900, tokens_out=90,
+        ),
+        seconds=Seconds(load=1, video=2, vision=3, prefill=4, text=5, total=16),
+        memory=Memory(peak_mib=800, anonymous_mib=300),
+        answers=answers,
+    )  # fmt: skip
+    return render_report(made)
+
+
+def test_a_person_reads_what_happened_where_and_at_what_cost() -> None:
+    text = report(
+        answer(
+            headline="A car stops",
+            summary="It leaves later.",
+            events=(
+                Event(what="stops", start=0, end=30, valid=True),
+                Event(what="flies", start=9, end=2, valid=False),
+            ),
+        ),
+        answer(
+            "spatial",
+            objects=(SeenObject(label="car", box=Box(x1=0.1, y1=0.2, x2=0.3, y2=0.4), valid=True),),
+            relations=(Relation(subject="car", relation="left of", object="tree"),),
+        ),
+    )
+    assert "A car stops" in text
+    assert "    0.0 -  30.0 s  |============            |  stops" in text
+    assert "flies  (impossible times)" in text
+    assert "car - left of - tree" in text
+    assert "0.0 - 60.0 s of a.mp4, which is 79.5 s long; not looked at: 60.0 - 79.5 s" in text
+    assert "480 frames at 8 a second (3 repeated), 240 pairs of 256 x 192 pixels, 13,640 tokens" in text
+    assert "load 1.0, video decode 2.0, vision 3.0, prefill 4.0, text 5.0" in text
+    assert "peak 800 MiB, of which 300 MiB anonymous" in text
+    assert "cut short by its budget" in text
+
+
+def test_the_note_of_an_untrustworthy_model_comes_before_its_words() -> None:
+    text = report(answer(headline="A car stops"), note="random weights")
+    assert text.index("random weights") < text.index("A car stops")
+
+
+def test_gaps_are_named_once() -> None:
+    gap = Gap(start=10, end=20, reason="camera away")
+    text = report(answer(gaps=(gap,)), answer("spatial", gaps=(gap,)))
+    assert text.count("10.0 - 20.0 s of the clip: camera away") == 1
+
+
+def test_nothing_steers_the_terminal() -> None:
+    evil = "\x1b[2J\x07\u202eab\x9b31m\r\n[bold]c"
+    text = report(
+        answer(
+            headline=evil,
+            summary=evil,
+            events=(Event(what=evil, start=0, end=1, valid=True),),
+            objects=(SeenObject(label=evil, box=Box(x1=0, y1=0, x2=1, y2=1), valid=False),),
+            relations=(Relation(subject=evil, relation=evil, object=evil),),
+            gaps=(Gap(start=0, end=1, reason=evil),),
+        ),
+        answer("ask", text=evil),
+        note=evil,
+        path=evil,
+    )
+    assert not set(text) & set("\x1b\x07\x9b\r\u202e")
+    assert "[bold]c" in text
+
+
+@pytest.mark.parametrize(("raw", "shown"), [("a\tb\nc", "a b c"), ("é😀", "é😀"), ("\ud800x", "x")])
+def test_plain(raw: str, shown: str) -> None:
+    assert plain(raw) == shown
