@@ -1,0 +1,321 @@
+"""The outbox's file: one SQLite database, its schema, and the one place where SQLite's errors are translated."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edge.deliver.ledger import CameraRow, ClipRow
+from edge.errors import DeliveryError
+
+APPLICATION_ID = 0x65636C70  # "eclp": tells our files from other SQLite databases
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 5.0
+DAMAGED_KEPT = 2  # files set aside that stay on the disk; older ones are deleted
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE camera (
+    camera TEXT PRIMARY KEY, next_seq INTEGER NOT NULL,
+    answered_s REAL NOT NULL, partial_s REAL NOT NULL, skipped_s REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE clip (
+    n INTEGER PRIMARY KEY, clip_id TEXT NOT NULL UNIQUE, camera TEXT NOT NULL, seq INTEGER NOT NULL,
+    t_start TEXT NOT NULL, seconds REAL NOT NULL, clock_synced INTEGER NOT NULL
+);
+CREATE TABLE message (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, topic TEXT NOT NULL, payload BLOB NOT NULL, camera TEXT NOT NULL
+);
+"""
+
+# What SQLite answers when the disk is full, failing, read-only or locked by somebody: worth trying again later.
+_UNWRITABLE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNWRITABLE_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+class UnwritableError(DeliveryError):
+    """The disk does not take (or give) anything at the moment."""
+
+
+class DamagedError(DeliveryError):
+    """The file is not an outbox, or no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message for the broker, QoS 1 and not retained.
+
+    Attributes:
+        id: Key by which duplicates are recognised: the same id is the same work.
+        camera: Whose message it is; messages of one camera keep their order.
+    """
+
+    id: str
+    topic: str
+    payload: bytes
+    camera: str
+
+
+@dataclass(slots=True)
+class Changes:
+    """What memory knows and the file does not yet."""
+
+    cameras: dict[str, CameraRow] = field(default_factory=dict)
+    opened: dict[str, ClipRow] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    messages: dict[str, Outgoing] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    dropped: int | None = None
+    epoch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A stored message without its payload; ``size`` is the bytes of payload and topic."""
+
+    id: str
+    camera: str
+    size: int
+
+
+class Store:
+    """An open outbox file. Not thread-safe; `edge.deliver.outbox` holds the lock.
+
+    Args:
+        path: The file; it is made, readable by its owner only, where there is none.
+        epoch: State epoch that a new file gets.
+        read_only: Look only: the file must exist and nothing is written.
+        alone: Do without the index that SQLite shares between processes (a file of its own); nobody else can look.
+
+    Raises:
+        DamagedError: The file is not an outbox of this version, or SQLite finds it damaged.
+        UnwritableError: The disk is full, failing or read-only.
+        DeliveryError: The file cannot be opened for another reason (permissions, a directory).
+    """
+
+    def __init__(self, path: Path, *, epoch: str = "", read_only: bool = False, alone: bool = False) -> None:
+        self.path = path
+        with _translated(path):
+            new = not read_only and _create(path)
+            uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+            self._db = sqlite3.connect(
+                uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with _translated(path):
+                if alone:
+                    self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                if not new:
+                    self._check()  # before anything is written: the file may be somebody else's
+                if not read_only:
+                    self._db.execute("PRAGMA journal_mode = WAL")
+                    self._db.execute("PRAGMA synchronous = FULL")
+                if new:
+                    self._make(epoch)
+        except DeliveryError:
+            self._db.close()
+            if new:  # a file without a schema would look damaged at the next start
+                path.unlink(missing_ok=True)
+            raise
+
+    def _make(self, epoch: str) -> None:
+        try:
+            self._db.executescript(_SCHEMA)
+            self._db.execute("INSERT INTO meta VALUES ('epoch', ?), ('dropped', '0')", (epoch,))
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        _sync_directory(self.path.parent)
+
+    def _check(self) -> None:
+        size = self.path.stat().st_size
+        if size == 0:
+            raise _damaged(self.path, "it is empty")
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION_ID:
+            raise _damaged(self.path, "it is another program's database")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            raise _damaged(self.path, f"its schema version is {version}, this program's is {SCHEMA_VERSION}")
+        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise _damaged(self.path, str(verdict))
+
+    def close(self) -> None:
+        """Close the file; the last one to close it folds the write-ahead log in."""
+        with _translated(self.path):
+            self._db.close()
+
+    def epoch(self) -> str:
+        """Return the state epoch."""
+        return self._meta("epoch")
+
+    def dropped(self) -> int:
+        """Return how many messages had to be dropped since the epoch began."""
+        return int(self._meta("dropped"))
+
+    def _meta(self, key: str) -> str:
+        with _translated(self.path):
+            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise _damaged(self.path, f"it has no {key}")
+        return str(row[0])
+
+    def cameras(self) -> list[CameraRow]:
+        """Return the totals of every camera ever seen."""
+        with _translated(self.path):
+            rows = self._db.execute("SELECT camera, next_seq, answered_s, partial_s, skipped_s FROM camera")
+            return [CameraRow(*row) for row in rows]
+
+    def clips(self) -> list[ClipRow]:
+        """Return the clips in hand, in the order in which they were opened."""
+        with _translated(self.path):
+            rows = self._db.execute(
+                "SELECT clip_id, camera, seq, t_start, seconds, clock_synced FROM clip ORDER BY n"
+            )
+            return [
+                ClipRow(clip_id, camera, seq, t_start, seconds, bool(synced))
+                for clip_id, camera, seq, t_start, seconds, synced in rows
+            ]
+
+    def queued(self) -> list[Queued]:
+        """Return all messages, oldest first, without their payloads."""
+        with _translated(self.path):
+            rows = self._db.execute(
+                "SELECT id, camera, length(payload) + length(CAST(topic AS BLOB)) FROM message ORDER BY n"
+            )
+            return [Queued(*row) for row in rows]
+
+    def messages(self, ids: Sequence[str]) -> dict[str, Outgoing]:
+        """Return the messages with these ids, by id; a few at a time."""
+        marks = ",".join("?" * len(ids))
+        with _translated(self.path):
+            rows = self._db.execute(
+                f"SELECT id, topic, payload, camera FROM message WHERE id IN ({marks})",  # noqa: S608 - only marks
+                ids,
+            )
+            return {row[0]: Outgoing(*row) for row in rows}
+
+    def write(self, changes: Changes) -> None:
+        """Write all changes in one transaction: afterwards the file holds all of them or none."""
+        with _translated(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(changes)
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                if self._db.in_transaction:  # SQLite rolls back by itself where the disk is full
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _write(self, changes: Changes) -> None:
+        db = self._db
+        db.executemany(
+            "INSERT OR REPLACE INTO camera VALUES (?, ?, ?, ?, ?)",
+            [
+                (c.camera, c.next_seq, c.answered_s, c.partial_s, c.skipped_s)
+                for c in changes.cameras.values()
+            ],
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO clip (clip_id, camera, seq, t_start, seconds, clock_synced) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (c.clip_id, c.camera, c.seq, c.t_start, c.seconds, c.clock_synced)
+                for c in changes.opened.values()
+            ],
+        )
+        db.executemany("DELETE FROM clip WHERE clip_id = ?", [(clip_id,) for clip_id in changes.ended])
+        # First out, then in: an id that was acknowledged and comes again is new work for the queue.
+        db.executemany("DELETE FROM message WHERE id = ?", [(key,) for key in changes.gone])
+        db.executemany(
+            "INSERT OR IGNORE INTO message (id, topic, payload, camera) VALUES (?, ?, ?, ?)",
+            [(m.id, m.topic, m.payload, m.camera) for m in changes.messages.values()],
+        )
+        for key, value in (("dropped", changes.dropped), ("epoch", changes.epoch)):
+            if value is not None:
+                db.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), key))
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file and its write-ahead log, keep the newest few such files, and return the new name.
+
+    Raises:
+        DeliveryError: The file cannot be renamed.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    with _translated(path):
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():  # left behind it would be replayed into the new file
+                beside.rename(aside.with_name(aside.name + suffix))
+        older = sorted(p for p in path.parent.glob(f"{path.name}.damaged-*Z"))
+        for old in older[:-DAMAGED_KEPT]:
+            for suffix in ("", "-wal", "-shm"):
+                old.with_name(old.name + suffix).unlink(missing_ok=True)
+    return aside
+
+
+def _create(path: Path) -> bool:
+    """Make an empty file for its owner only, and its directory; False where it exists."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _damaged(path: Path, evidence: str) -> DamagedError:
+    return DamagedError(f"the outbox {path} is damaged", evidence=[evidence])
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary result code
+        text = f"SQLite: {error}"
+        if code in _DAMAGED:
+            raise DamagedError(f"the outbox {path} is damaged", evidence=[text]) from error
+        if code in _UNWRITABLE:
+            raise UnwritableError(f"the outbox {path} cannot be written", evidence=[text]) from error
+        raise DeliveryError(f"the outbox {path} cannot be used", evidence=[text]) from error
+    except OSError as error:
+        text = error.strerror or str(error)
+        if error.errno in _UNWRITABLE_ERRNO:
+            raise UnwritableError(f"the outbox {path} cannot be written", evidence=[text]) from error
+        raise DeliveryError(
+            f"the outbox {path} cannot be opened",
+            evidence=[text],
+            next_step="Make its directory writable for the service, or set outbox.path.",
+        ) from error

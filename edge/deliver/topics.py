@@ -1,0 +1,80 @@
+"""The MQTT topics: ``<root>/v1/<device>/...``, built only from checked names.
+
+    <root>/v1/<device>/<camera>/<prompt>    answers
+    <root>/v1/<device>/<camera>/skipped     clips that nobody will answer
+    <root>/v1/<device>/<camera>/state       last headline (retained)
+    <root>/v1/<device>/health               state of the device (retained)
+    <root>/v1/<device>/availability         "online" or "offline" (retained; the will of the connection)
+
+Every part comes from the configuration and is checked again here, so no text of a model or a camera can ever reach a
+topic, a wildcard or another device's branch.
+"""
+
+from __future__ import annotations
+
+import re
+
+from edge.errors import DeliveryError
+
+RESERVED = frozenset({"skipped", "state"})
+"""Names under a camera that are not prompts; a prompt called so would publish into another kind's topic."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_ROOT = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*")
+
+
+class Topics:
+    """The topics of one device.
+
+    Args:
+        root: First levels, lower case, without a leading slash.
+        device: Name of the device.
+
+    Raises:
+        DeliveryError: A name is not a slug (from the methods too).
+    """
+
+    def __init__(self, root: str, device: str) -> None:
+        if not _ROOT.fullmatch(root):
+            raise _bad("root", root)
+        self._base = f"{root}/v1/{_name('device', device)}"
+
+    def answer(self, camera: str, prompt: str) -> str:
+        """Return the topic of a camera's answers to one prompt."""
+        if prompt in RESERVED:
+            raise DeliveryError(
+                f'a prompt cannot be called "{prompt}"',
+                evidence=["that topic is the service's own"],
+                next_step="Rename the prompt in the configuration.",
+            )
+        return f"{self._base}/{_name('camera', camera)}/{_name('prompt', prompt)}"
+
+    def skipped(self, camera: str) -> str:
+        """Return the topic that announces a camera's skipped clips."""
+        return f"{self._base}/{_name('camera', camera)}/skipped"
+
+    def state(self, camera: str) -> str:
+        """Return the topic of a camera's last headline."""
+        return f"{self._base}/{_name('camera', camera)}/state"
+
+    def health(self) -> str:
+        """Return the topic of the device's health message."""
+        return f"{self._base}/health"
+
+    def availability(self) -> str:
+        """Return the topic of ``online`` and ``offline``."""
+        return f"{self._base}/availability"
+
+
+def _name(what: str, value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise _bad(what, value)
+    return value
+
+
+def _bad(what: str, value: str) -> DeliveryError:
+    return DeliveryError(
+        f"the {what} {value[:64]!r} cannot be part of a topic",
+        evidence=["allowed: a-z 0-9 _ -, at most 32 characters"],
+        next_step="Rename it in the configuration.",
+    )
