@@ -38,6 +38,7 @@ MAY_BE_IMPORTED_BY: dict[str, tuple[str, ...]] = {
     "safetensors": ("export",),
     "huggingface_hub": ("export",),
     "tests": (),
+    "av": ("edge.capture", "edge.demo", "export.footage", "export.demo"),
     "onnxruntime": ("edge.model", "export"),
     "llguidance": ("edge.model",),
     "paho": ("edge.deliver", "edge.demo"),
