@@ -1,0 +1,433 @@
+"""Which clip is recorded, waits, is worked on or over: the daemon's decisions; pure, with the time as an argument.
+
+Every second of a camera's video lies in one clip, and every clip ends once: answered, partial or skipped. Events of
+the capture and inference processes go in, and effects come out for the supervisor to carry out in order.
+
+    capture:    opened, pair, closed, capture_lost, finished        the clip being recorded, one per camera
+    clock:      tick                                                closes what a dead capture process left open
+    inference:  model_ready -> Begin; need_pairs -> More.. End; answered..; model_ready ...
+                model_failed, model_lost                            the clip is tried once more, then given up
+    operator:   stop, abandon                                       the service ends
+
+The model may begin with a clip that is still being recorded, unless a whole one waits. Pairs stay in memory until
+their clip needs no further attempt: a clip of 60 s at 256x192 holds 70 MB.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edge.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.messages import Answer, SkipReason, clip_id
+from edge.recording import Now, Recording, Timeline
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
+
+PAIRS_AT_ONCE = 8  # handed to the model in one message
+ATTEMPTS = 2  # of the model on one clip
+GRACE_LOST_S = 2.0  # after a clip's end, for a capture process that is being replaced
+GRACE_S = 20.0  # after a clip's end, for one that runs and should have closed it
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One camera: the clip being recorded, and the whole ones that wait."""
+
+    camera: str
+    timeline: Timeline
+    eager: bool  # whether the next clip surely comes: a live camera never ends, a file may
+    lossless: bool
+    next_seq: int
+    open: Recording | None = None
+    waiting: deque[Recording] = field(default_factory=deque)
+    source_size: Size | None = None
+    connected: bool = True
+    ended: bool = False
+    turn: int = -1  # of the model; the smaller, the longer ago
+
+
+class Dispatcher:
+    """Decides for all cameras; see the module's docstring.
+
+    Args:
+        device: Name of this device, for the clips' ids.
+        epoch: State epoch of the outbox, for the clips' ids.
+        seconds: Length of a clip.
+        fps: Ticks per second.
+        prompts: What every clip is asked.
+        backlog: Whole clips per camera that may wait, beside the one the model has in hand.
+    """
+
+    def __init__(
+        self, *, device: str, epoch: str, seconds: float, fps: float, prompts: Sequence[Prompt], backlog: int
+    ) -> None:
+        self._device = device
+        self._epoch = epoch
+        self._seconds = seconds
+        self._fps = fps
+        self._prompts = tuple(prompts)
+        self._backlog = backlog
+        self._lanes: dict[str, _Lane] = {}
+        self._hand: Recording | None = None
+        self._model: Literal["absent", "idle", "busy"] = "absent"
+        self._hungry = False  # the model waits for pairs
+        self._told_end = False
+        self._turns = 0
+        self._stopping = False
+
+    # --- what others may ask ---
+
+    @property
+    def busy(self) -> bool:
+        """Whether a clip is in hand."""
+        return self._hand is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether every clip that began has ended."""
+        return self._hand is None and all(
+            not lane.waiting and lane.open is None for lane in self._lanes.values()
+        )
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether no camera will deliver anything more."""
+        return all(lane.ended for lane in self._lanes.values())
+
+    def clips_in_hand(self, camera: str) -> int:
+        """Return how many clips of a camera are being recorded, wait, or are worked on."""
+        lane = self._lanes[camera]
+        hand = self._hand is not None and self._hand is not lane.open and self._hand.plan.camera == camera
+        return len(lane.waiting) + (lane.open is not None) + hand
+
+    def wants(self, camera: str) -> bool:
+        """Whether the camera's events should be read on; a lossless source waits while its backlog is full."""
+        lane = self._lanes[camera]
+        return not lane.lossless or self._stopping or len(lane.waiting) < self._backlog
+
+    def resume_tick(self, camera: str) -> int:
+        """Return the first tick, counted from the camera's origin, that was not delivered yet."""
+        lane = self._lanes[camera]
+        ticks = round(self._seconds * self._fps)
+        if lane.open is None:
+            return (lane.next_seq - lane.timeline.first_seq) * ticks
+        return (lane.open.plan.seq - lane.timeline.first_seq) * ticks + lane.open.next_tick
+
+    def held_pairs(self) -> int:
+        """Return how many pairs are held in memory."""
+        hand = {id(self._hand): self._hand} if self._hand else {}
+        for lane in self._lanes.values():
+            hand |= {id(clip): clip for clip in (*lane.waiting, lane.open) if clip}
+        return sum(clip.held for clip in hand.values())
+
+    # --- capture ---
+
+    def add(self, camera: str, *, origin_mono_ns: int, first_seq: int, paced: bool, live: bool) -> None:
+        """Take up a camera.
+
+        Args:
+            camera: Its id.
+            origin_mono_ns: CLOCK_MONOTONIC of tick 0 of its first clip.
+            first_seq: Number of that clip.
+            paced: Whether its grid follows the clock; otherwise it is lossless, and read no faster than the model works.
+            live: Whether it has no end.
+        """
+        timeline = Timeline(
+            origin_mono_ns=origin_mono_ns, first_seq=first_seq, seconds=self._seconds, paced=paced
+        )
+        self._lanes[camera] = _Lane(camera, timeline, eager=live, lossless=not paced, next_seq=first_seq)
+
+    def connected(self, camera: str) -> None:
+        """Note that a capture process speaks again."""
+        self._lanes[camera].connected = True
+
+    def opened(self, camera: str, source_size: Size) -> None:
+        """Note that the source delivers, and at what size."""
+        self._lanes[camera].source_size = source_size
+
+    def pair(self, camera: str, seq: int, pair: Pair, now: Now) -> list[Effect]:
+        """Take a pair of clip ``seq``; of a clip that is over already it is dropped, its gap is in the statistics."""
+        lane = self._lanes[camera]
+        effects, clip = self._reach(lane, seq, now)
+        if clip is not None:
+            clip.offer(pair, lane.source_size)
+            effects += self._feed()
+        return effects
+
+    def closed(self, camera: str, seq: int, stats: ClipStats, now: Now) -> list[Effect]:
+        """Take the end of clip ``seq``."""
+        lane = self._lanes[camera]
+        effects, clip = self._reach(lane, seq, now)
+        if clip is not None:
+            effects += self._close(lane, clip, stats, stats.seconds, now)
+        return effects
+
+    def capture_lost(self, camera: str) -> None:
+        """Note that the capture process is gone; the clip goes on with a gap."""
+        lane = self._lanes[camera]
+        lane.connected = False
+        if lane.open is not None:
+            lane.open.capture_lost()
+
+    def finished(self, camera: str, now: Now) -> list[Effect]:
+        """Take the end of a file, or that the camera was given up; what was recorded of its last clip stands."""
+        lane = self._lanes[camera]
+        lane.ended = True
+        effects: list[Effect] = []
+        if lane.open is not None:
+            effects += self._close(lane, lane.open, None, self._recorded_s(lane.open), now)
+        return effects
+
+    def tick(self, now: Now) -> list[Effect]:
+        """Open what must have begun, and close what should have been closed."""
+        effects: list[Effect] = []
+        for lane in self._lanes.values():
+            if lane.ended or not lane.timeline.paced:
+                continue
+            if lane.open is None and lane.eager and now.mono_ns >= lane.timeline.start_mono_ns(lane.next_seq):
+                effects += self._open(lane, now)
+            grace_ns = round((GRACE_S if lane.connected else GRACE_LOST_S) * 1e9)
+            while (clip := lane.open) and now.mono_ns >= lane.timeline.end_mono_ns(clip.plan.seq) + grace_ns:
+                effects += self._close(lane, clip, None, self._seconds, now)
+        return effects
+
+    # --- inference ---
+
+    def model_ready(self) -> list[Effect]:
+        """The model has nothing in hand, or has ended its work on it."""
+        self._model = "idle"
+        self._hungry = False
+        effects = self._attempt_over("the model gave no answer") if self._hand and self._hand.attempts else []
+        return effects + self._feed()
+
+    def need_pairs(self) -> list[Effect]:
+        """The model has worked off what it was given."""
+        self._hungry = True
+        return self._feed()
+
+    def answered(self, answer: Answer) -> list[Effect]:
+        """Take an answer to one prompt; the last one ends the clip."""
+        clip = self._hand
+        if clip is None or not self._told_end or answer.clip_id != clip.plan.clip_id:
+            return []
+        if answer.prompt in clip.answered:
+            return []
+        clip.answered.add(answer.prompt)
+        clip.partial |= answer.status == "partial"
+        if any(prompt.name not in clip.answered for prompt in self._prompts):
+            return [Answered(answer)]
+        self._hand = None
+        return [self._end(clip, "partial" if clip.partial else "answered", answer=answer)]
+
+    def model_failed(self, detail: str) -> list[Effect]:
+        """The model could not do this clip; it will say when it is ready for another."""
+        self._model = "absent"
+        return self._attempt_over(detail)
+
+    def model_lost(self, detail: str) -> list[Effect]:
+        """The inference process is gone."""
+        self._model = "absent"
+        self._hungry = False
+        return self._attempt_over(detail)
+
+    # --- the end ---
+
+    def stop(self, now: Now) -> list[Effect]:
+        """End recording. What the model works on may still be answered; all that waits is skipped."""
+        self._stopping = True
+        effects: list[Effect] = []
+        for lane in self._lanes.values():
+            lane.ended = True
+            if (clip := lane.open) is not None:
+                effects += self._close(
+                    lane, clip, None, self._elapsed_s(lane, clip, now), now, reason="shutdown"
+                )
+            while lane.waiting:
+                effects.append(self._skip(lane.waiting.popleft(), "shutdown", "the service is stopping"))
+        if self._hand is not None and self._model != "busy":
+            effects += self.abandon()
+        return effects
+
+    def abandon(self) -> list[Effect]:
+        """Give up what is still in hand; to be called after `stop`."""
+        clip, self._hand = self._hand, None
+        if clip is None:
+            return []
+        return [self._give_up(clip, "shutdown", "the service is stopping")]
+
+    # --- within ---
+
+    def _reach(self, lane: _Lane, seq: int, now: Now) -> tuple[list[Effect], Recording | None]:
+        """Return clip ``seq``, opened if it is its turn; None if it is over. Clips that were left out are closed."""
+        effects: list[Effect] = []
+        while not lane.ended:
+            clip = lane.open
+            if clip is not None and clip.plan.seq == seq:
+                return effects, clip
+            if clip is not None and clip.plan.seq < seq:
+                effects += self._close(lane, clip, None, self._seconds, now)
+            elif clip is None and lane.next_seq <= seq:
+                effects += self._open(lane, now)
+            else:
+                break
+        return effects, None
+
+    def _open(self, lane: _Lane, now: Now) -> list[Effect]:
+        seq = lane.next_seq
+        lane.next_seq += 1
+        t_start, step_s = lane.timeline.begin(seq, now)
+        size = lane.source_size or Size(0, 0)
+        plan = ClipPlan(
+            camera=lane.camera,
+            seq=seq,
+            clip_id=clip_id(self._device, lane.camera, self._epoch, seq),
+            t_start=t_start,
+            clock_synced=now.synced,
+            seconds=self._seconds,
+            fps=self._fps,
+            size=size,
+            source_size=size,
+        )
+        lane.open = Recording(plan)
+        opened = ClipOpened(lane.camera, seq, plan.clip_id, t_start, plan.seconds, plan.clock_synced)
+        return [ClockStepped(lane.camera, step_s), opened] if step_s else [opened]
+
+    def _close(
+        self,
+        lane: _Lane,
+        clip: Recording,
+        stats: ClipStats | None,
+        seconds: float,
+        now: Now,
+        *,
+        reason: str = "no report from capture",
+    ) -> list[Effect]:
+        """End the recording of the lane's open clip, and open the next one where there surely is one."""
+        lane.open = None
+        clip.close(stats, seconds=seconds, reason=reason)
+        lane.timeline.end(clip.t_end)
+        effects: list[Effect] = []
+        if clip.failed:
+            effects.append(self._give_up(clip, "inference_failed", "the model failed on it twice"))
+        elif clip is not self._hand:
+            if clip.count:
+                lane.waiting.append(clip)
+            elif self._stopping:
+                effects.append(self._skip(clip, "shutdown", "the service is stopping"))
+            else:
+                effects.append(self._skip(clip, "no_video", _away(clip)))
+        while len(lane.waiting) > self._backlog and not lane.lossless:
+            effects.append(
+                self._skip(
+                    lane.waiting.popleft(), "backlog", f"{self._backlog} newer clips wait for the model"
+                )
+            )
+        if lane.eager and not lane.ended and now.mono_ns >= lane.timeline.start_mono_ns(lane.next_seq):
+            effects += self._open(lane, now)
+        return effects + self._feed()
+
+    def _feed(self) -> list[Effect]:
+        """Give the model a clip if it has none, and pairs if it waits for them."""
+        effects: list[Effect] = []
+        if self._model == "idle":
+            clip = self._hand or self._choose()
+            if clip is None:
+                return effects
+            self._hand = clip
+            self._model = "busy"
+            self._hungry = False
+            self._told_end = False
+            clip.rewind()
+            asked = tuple(prompt for prompt in self._prompts if prompt.name not in clip.answered)
+            return [Begin(clip.plan, asked)]
+        clip = self._hand
+        if self._model != "busy" or clip is None or not self._hungry or self._told_end:
+            return effects
+        if clip.ready():
+            self._hungry = False
+            effects.append(More(clip.take(PAIRS_AT_ONCE, keep=clip.attempts < ATTEMPTS)))
+        elif clip.stats is not None:
+            self._hungry = False
+            self._told_end = True
+            timeline = self._lanes[clip.plan.camera].timeline
+            end_ns = timeline.start_mono_ns(clip.plan.seq) + round(clip.stats.seconds * 1e9)
+            effects.append(End(clip.stats, end_ns if timeline.paced else None))
+        return effects
+
+    def _choose(self) -> Recording | None:
+        """Return the next clip: a whole one before one being recorded, the camera served longest ago first."""
+        if self._stopping:
+            return None
+        whole = [lane for lane in self._lanes.values() if lane.waiting]
+        growing = [lane for lane in self._lanes.values() if lane.open and lane.open.ready()]
+        if not whole and not growing:
+            return None
+        lane = min(whole or growing, key=lambda lane: lane.turn)
+        self._turns += 1
+        lane.turn = self._turns
+        return lane.waiting.popleft() if whole else lane.open
+
+    def _attempt_over(self, detail: str) -> list[Effect]:
+        """Keep the clip in hand for another attempt, or give it up."""
+        clip = self._hand
+        if clip is None or not clip.attempts:
+            return []
+        if clip.attempts < ATTEMPTS and not self._stopping:
+            return []
+        self._hand = None
+        if self._stopping:
+            return [self._give_up(clip, "shutdown", "the service is stopping")]
+        clip.failed = True
+        clip.free()
+        return [self._give_up(clip, "inference_failed", detail)] if clip.closed else []
+
+    def _give_up(self, clip: Recording, reason: SkipReason, detail: str) -> Effect:
+        """End a clip that will get no more answers: partial if it has some, skipped otherwise."""
+        if clip.answered:
+            return self._end(clip, "partial", detail=detail)
+        return self._skip(clip, reason, detail)
+
+    def _skip(self, clip: Recording, reason: SkipReason, detail: str) -> Effect:
+        return self._end(clip, "skipped", reason=reason, detail=detail)
+
+    def _end(
+        self,
+        clip: Recording,
+        outcome: Literal["answered", "partial", "skipped"],
+        *,
+        answer: Answer | None = None,
+        reason: SkipReason | None = None,
+        detail: str = "",
+    ) -> Effect:
+        clip.free()
+        plan = clip.plan
+        return ClipEnded(
+            camera=plan.camera,
+            seq=plan.seq,
+            clip_id=plan.clip_id,
+            t_start=plan.t_start,
+            t_end=clip.t_end,
+            seconds=plan.seconds if clip.stats is None else clip.stats.seconds,
+            clock_synced=plan.clock_synced,
+            outcome=outcome,
+            answer=answer,
+            reason=reason,
+            detail=detail,
+        )
+
+    def _recorded_s(self, clip: Recording) -> float:
+        """Return the length of what was delivered of a clip."""
+        return min(clip.next_tick / self._fps, self._seconds)
+
+    def _elapsed_s(self, lane: _Lane, clip: Recording, now: Now) -> float:
+        if not lane.timeline.paced:
+            return self._recorded_s(clip)
+        elapsed_s = (now.mono_ns - lane.timeline.start_mono_ns(clip.plan.seq)) / 1e9
+        return min(max(elapsed_s, 0.0), self._seconds)
+
+
+def _away(clip: Recording) -> str:
+    gaps = () if clip.stats is None else clip.stats.gaps
+    return gaps[0].reason if gaps else "nothing came from the camera"

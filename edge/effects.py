@@ -1,0 +1,87 @@
+"""What the dispatcher decided and the supervisor carries out: ledger entries, messages, and work for the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from edge.messages import Answer, SkipReason
+from edge.records import ClipPlan, ClipStats, Pair, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOpened:
+    """A clip has begun: write it into the ledger."""
+
+    camera: str
+    seq: int
+    clip_id: str
+    t_start: datetime
+    seconds: float
+    clock_synced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Publish an answer; its clip has more to come."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ClipEnded:
+    """A clip is over: close it in the ledger, and publish its last answer or that it is skipped, in one transaction.
+
+    Attributes:
+        seconds: Length that it really got.
+        answer: The last answer, if that is how it ended.
+        reason: Why it is skipped; None unless the outcome is ``skipped``.
+        detail: A few words for people.
+    """
+
+    camera: str
+    seq: int
+    clip_id: str
+    t_start: datetime
+    t_end: datetime
+    seconds: float
+    clock_synced: bool
+    outcome: Literal["answered", "partial", "skipped"]
+    answer: Answer | None
+    reason: SkipReason | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStepped:
+    """The wall clock was set; the camera's next clip follows it, by so many seconds."""
+
+    camera: str
+    step_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """To inference: work on this clip, and ask these prompts."""
+
+    plan: ClipPlan
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """To inference: the next pairs of the clip."""
+
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """To inference: that was the last pair; answer. ``end_mono_ns`` is None for what did not happen live."""
+
+    stats: ClipStats
+    end_mono_ns: int | None
+
+
+Effect = ClipOpened | Answered | ClipEnded | ClockStepped | Begin | More | End
