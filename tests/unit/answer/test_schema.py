@@ -70,7 +70,8 @@ def matcher(tokenizer: Any, schema: dict[str, Any]) -> Any:
 
 
 def allows(tokenizer: Any, schema: dict[str, Any], text: str) -> bool:
-    tokens = tokenizer.tokenize_bytes(text.encode())
+    # Byte by byte: the tokenizer itself would read "<|im_end|>" inside a string as the end of the turn.
+    tokens = [tokenizer.tokenize_bytes(bytes([byte]))[0] for byte in text.encode()]
     under = matcher(tokenizer, schema)
     return under.try_consume_tokens(tokens) == len(tokens) and bool(under.is_accepting())
 
