@@ -1,0 +1,287 @@
+"""A real mosquitto on a random loopback port, and a subscriber that is not ours (mosquitto_sub)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+START_TIMEOUT_S = 20.0
+WAIT_S = 30.0
+
+
+def have_mosquitto() -> bool:
+    """Whether Debian's packages mosquitto and mosquitto-clients are installed."""
+    return _mosquitto() is not None and shutil.which("mosquitto_sub") is not None
+
+
+def _mosquitto() -> str | None:
+    return shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+
+def free_port() -> int:
+    """Return a TCP port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def eventually(condition: Callable[[], bool], what: str, *, within_s: float = WAIT_S) -> None:
+    """Wait until a condition holds; the limit is for a broken program, not a measure of speed."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            message = f"not within {within_s} s: {what}"
+            raise AssertionError(message)
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """PEM files of a private authority, a server on loopback and a client called ``device``."""
+
+    ca: Path
+    server: Path
+    server_key: Path
+    client: Path
+    client_key: Path
+
+
+def make_certificates(directory: Path) -> Certificates:
+    """Make an authority and certificates for a broker on 127.0.0.1 / localhost and one client, with openssl."""
+
+    def openssl(*args: str) -> None:
+        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=directory)
+
+    directory.mkdir(parents=True, exist_ok=True)
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(
+        "req",
+        "-x509",
+        *key,
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.crt",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test authority",
+    )
+    for name, common, extension in (
+        ("server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ("client", "device", "extendedKeyUsage=clientAuth"),
+    ):
+        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={common}")
+        (directory / f"{name}.ext").write_text(extension + "\n", encoding="ascii")
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
+            *("-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
+        )
+    return Certificates(
+        *(directory / name for name in ("ca.crt", "server.crt", "server.key", "client.crt", "client.key"))
+    )
+
+
+class Mosquitto:
+    """A broker of one's own; a context manager that starts it.
+
+    Args:
+        directory: For its configuration, log and database.
+        persistence: Whether retained messages and sessions survive a restart.
+        users: Names and passwords; None lets everybody in.
+        acl: Lines of an ACL file; "" for none.
+        certificates: TLS with these; None for plain TCP.
+        client_certificates: Whether clients must show a certificate, whose common name is then the user name.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        persistence: bool = False,
+        users: dict[str, str] | None = None,
+        acl: str = "",
+        certificates: Certificates | None = None,
+        client_certificates: bool = False,
+    ) -> None:
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+        lines = [
+            f"listener {self.port} {self.host}",
+            f"allow_anonymous {'true' if users is None else 'false'}",
+            f"persistence {'true' if persistence else 'false'}",
+            f"persistence_location {directory}/",
+            "autosave_interval 1",
+            "autosave_on_changes true",
+            "user root",  # otherwise, started by root, it becomes a user who cannot read the directory
+        ]
+        if users is not None:
+            passwords = directory / "passwords"
+            passwords.touch(mode=0o600)
+            for name, password in users.items():
+                subprocess.run(["mosquitto_passwd", "-b", str(passwords), name, password], check=True)
+            lines.append(f"password_file {passwords}")
+        if acl:
+            (directory / "acl").write_text(acl, encoding="utf-8")
+            (directory / "acl").chmod(0o600)
+            lines.append(f"acl_file {directory / 'acl'}")
+        if certificates is not None:
+            lines += [
+                f"cafile {certificates.ca}",
+                f"certfile {certificates.server}",
+                f"keyfile {certificates.server_key}",
+            ]
+            if client_certificates:
+                lines += ["require_certificate true", "use_identity_as_username true"]
+        self.config = directory / "mosquitto.conf"
+        self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start and wait until it listens; on the same port every time."""
+        binary = _mosquitto()
+        assert binary is not None, "install Debian's mosquitto"
+        with (self._directory / "mosquitto.log").open("ab") as log:
+            self._process = subprocess.Popen([binary, "-c", str(self.config)], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                socket.create_connection((self.host, self.port), timeout=1).close()
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise AssertionError((self._directory / "mosquitto.log").read_text()) from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it, in order or (``kill``) without a chance to write anything."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+            self._process.wait(10)
+            self._process = None
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen broker go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What the subscriber was given."""
+
+    topic: str
+    payload: str
+    retain: bool
+    qos: int
+    properties: dict[str, object]
+
+
+class Subscriber:
+    """mosquitto_sub in a process of its own; a context manager that waits until it is subscribed.
+
+    Args:
+        broker: Where.
+        topic: A filter.
+        extra: More arguments for mosquitto_sub, such as credentials.
+        keep: Name of a session that the broker keeps, so that nothing is missed while the broker restarts.
+    """
+
+    def __init__(
+        self, broker: Mosquitto, topic: str = "#", *, extra: tuple[str, ...] = (), keep: str = ""
+    ) -> None:
+        session = ("-i", keep, "-c") if keep else ()
+        self._received: list[Received] = []
+        self._subscribed = threading.Event()
+        self._process = subprocess.Popen(
+            [
+                *(
+                    "stdbuf",
+                    "-oL",
+                    "mosquitto_sub",
+                    "-h",
+                    broker.host,
+                    "-p",
+                    str(broker.port),
+                    "-t",
+                    topic,
+                    "-q",
+                    "1",
+                ),
+                *("-V", "5", "-F", "%j", "-d", *session, *extra),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("Subscribed ("):
+                self._subscribed.set()
+            if line.startswith("{"):
+                item = json.loads(line)
+                self._received.append(
+                    Received(
+                        item["topic"],
+                        item["payload"],
+                        bool(item["retain"]),
+                        item["qos"],
+                        item.get("properties", {}),
+                    )
+                )
+
+    def __enter__(self) -> Self:
+        assert self._subscribed.wait(START_TIMEOUT_S), "mosquitto_sub did not subscribe"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        self._reader.join(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    @property
+    def received(self) -> list[Received]:
+        """Everything so far, in order."""
+        return list(self._received)
+
+    def payloads(self, topic: str) -> list[str]:
+        """Payloads of one topic so far, in order."""
+        return [item.payload for item in self.received if item.topic == topic]
