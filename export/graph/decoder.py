@@ -1,0 +1,246 @@
+"""The decoder graph: Gated DeltaNet and gated attention layers over explicit state, one graph for any chunk length.
+
+The mathematics is that of transformers' `models/qwen3_5/modeling_qwen3_5.py`; the operators are chosen for onnxruntime's
+CPU provider. Shapes in comments: T tokens of the chunk, H hidden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from edge.model.manifest import State
+from export.checkpoint.dims import TextDims
+from export.checkpoint.names import HEAD, TEXT
+from export.graph.weights import Matrix, StoredMatrix, Weights, multiply
+from export.graph.writer import MICROSOFT, GraphWriter
+
+_FUSED_ROPE: Final = 16  # GroupQueryAttention rotates by itself only multiples of this many dimensions
+_END: Final = np.iinfo(np.int64).max
+_L2_EPS: Final = 1e-6  # of the DeltaNet's key and query norm (transformers: l2norm)
+
+
+def build_decoder(
+    graph: GraphWriter, weights: Weights, text: TextDims, embedding: StoredMatrix
+) -> tuple[State, ...]:
+    """Add the whole decoder.
+
+    Args:
+        graph: Where to.
+        weights: Where from.
+        text: Dimensions.
+        embedding: The stored embedding table; a tied head multiplies with the same bytes.
+
+    Returns:
+        Every state, in the order of the layers.
+    """
+    graph.input("inputs_embeds", "float32", (1, "T", text.hidden))
+    graph.input("position_ids", "int64", (1, "T"))
+    graph.input("rope_cos", "float32", ("M", text.rope_dims // 2))
+    graph.input("rope_sin", "float32", ("M", text.rope_dims // 2))
+    graph.input("seqlens_k", "int32", (1,))
+    graph.input("total_length", "int32", ())
+    graph.output("logits", "float32", (1, text.vocab_rows))
+    builder = _Decoder(graph, weights, text, [])
+    x = "inputs_embeds"
+    for layer, mixer in enumerate(text.mixers):
+        x = builder.layer(x, layer, linear=mixer == "linear_attention", last=layer == len(text.mixers) - 1)
+    row = graph.op("Reshape", x, graph.integers(1, text.hidden))
+    row = builder.rms_norm(row, f"{TEXT}.norm.weight")
+    head = embedding if text.tied else weights.store(graph.data, HEAD, "head")
+    multiply(graph, row, head, to="logits")
+    for state in builder.states:
+        graph.input(state.input, state.dtype, state.shape)
+        graph.output(state.output, state.dtype, state.shape)
+    return tuple(builder.states)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    graph: GraphWriter
+    weights: Weights
+    text: TextDims
+    states: list[State]
+
+    def layer(self, x: str, layer: int, *, linear: bool, last: bool) -> str:
+        """Add one block: x += mixer(norm(x)); x += mlp(norm(x)).
+
+        Only the chunk's last token is asked for logits, so behind the last mixer all others are dropped.
+        """
+        graph, at = self.graph, f"{TEXT}.layers.{layer}"
+        y = self.rms_norm(x, f"{at}.input_layernorm.weight")
+        mixed = self.delta_net(y, layer, last=last) if linear else self.attention(y, layer, last=last)
+        x = graph.op("Add", self.kept(x, last=last), mixed)
+        y = self.rms_norm(x, f"{at}.post_attention_layernorm.weight")
+        gate = self.weights.linear(graph, y, f"{at}.mlp.gate_proj.weight", "mlp")
+        up = self.weights.linear(graph, y, f"{at}.mlp.up_proj.weight", "mlp")
+        inner = graph.op("Mul", self.silu(gate), up)
+        return graph.op("Add", x, self.weights.linear(graph, inner, f"{at}.mlp.down_proj.weight", "mlp"))
+
+    def delta_net(self, y: str, layer: int, *, last: bool) -> str:
+        """Add a Gated DeltaNet: convolution, gated delta rule over a [key, value] state a head, gated norm."""
+        graph, text, at = self.graph, self.text, f"{TEXT}.layers.{layer}.linear_attn"
+        qkv = self.weights.linear(graph, y, f"{at}.in_proj_qkv.weight", "deltanet")
+        query, key, value = graph.ops(
+            "Split",
+            self.silu(self.convolution(qkv, layer)),
+            graph.integers(text.key_width, text.key_width, text.value_width),
+            to=("", "", ""),
+            axis=-1,
+        )
+        # The step's decay (as its logarithm) and rate, [1, T, value heads], in float32 whatever the recipe.
+        a = self.weights.small(f"{at}.in_proj_a.weight")
+        b = self.weights.small(f"{at}.in_proj_b.weight")
+        both = graph.constant(f"{at}.in_proj_ab.weight", np.concatenate([a, b]).T)
+        a_out, b_out = graph.ops("Split", graph.op("MatMul", y, both), to=("", ""), axis=-1, num_outputs=2)
+        step = graph.op("Add", a_out, graph.constant(f"{at}.dt_bias", self.weights.small(f"{at}.dt_bias")))
+        rate = graph.constant(f"{at}.minus_A", -np.exp(self.weights.small(f"{at}.A_log")))
+        decay = graph.op("Mul", graph.op("Softplus", step), rate)
+        shape = ("recurrent", (1, text.value_heads, text.key_dim, text.value_dim))
+        state = self.state(*shape, layer, "recurrent")
+        mixed, _ = graph.ops(
+            "LinearAttention",
+            self.l2_norm(query),
+            self.l2_norm(key),
+            value,
+            state.input,
+            decay,
+            graph.op("Sigmoid", b_out),
+            to=("", state.output),
+            domain=MICROSOFT,
+            q_num_heads=text.key_heads,
+            kv_num_heads=text.value_heads,
+            update_rule="gated_delta",
+            scale=text.key_dim**-0.5,
+        )
+        mixed = self.kept(mixed, last=last)
+        gate = self.weights.linear(graph, self.kept(y, last=last), f"{at}.in_proj_z.weight", "deltanet")
+        heads = graph.op("Reshape", mixed, graph.integers(1, -1, text.value_heads, text.value_dim))
+        scale = graph.constant(f"{at}.norm.weight", self.weights.small(f"{at}.norm.weight"))
+        normed = graph.op("SimplifiedLayerNormalization", heads, scale, axis=-1, epsilon=text.eps)
+        flat = graph.op("Reshape", normed, graph.integers(1, -1, text.value_width))
+        gated = graph.op("Mul", flat, self.silu(gate))
+        return self.weights.linear(graph, gated, f"{at}.out_proj.weight", "deltanet")
+
+    def convolution(self, x: str, layer: int) -> str:
+        """Add a causal depthwise convolution as shifted products: several times faster than the fused operator.
+
+        The state holds the last kernel - 1 columns of the input.
+        """
+        graph, width, kernel = self.graph, self.text.conv_width, self.text.conv_kernel
+        name = f"{TEXT}.layers.{layer}.linear_attn.conv1d.weight"
+        taps = self.weights.small(name).reshape(width, kernel)
+        state = self.state("conv", (1, kernel - 1, width), layer, "conv")
+        joined = graph.op("Concat", state.input, x, axis=1)  # [1, kernel - 1 + T, width]
+        terms = []
+        for tap in range(kernel):
+            end = tap - kernel + 1 or _END
+            window = graph.op("Slice", joined, graph.integers(tap), graph.integers(end), graph.integers(1))
+            terms.append(graph.op("Mul", window, graph.constant(f"{name}.{tap}", taps[:, tap])))
+        graph.op(
+            "Slice",
+            joined,
+            graph.integers(1 - kernel),
+            graph.integers(_END),
+            graph.integers(1),
+            to=state.output,
+        )
+        return graph.op("Sum", *terms)
+
+    def attention(self, y: str, layer: int, *, last: bool) -> str:
+        """Add gated attention: q_proj holds, for each head, the rows of its query and then those of its gate."""
+        graph, text, at = self.graph, self.text, f"{TEXT}.layers.{layer}.self_attn"
+        size, tensor = text.head_dim, f"{at}.q_proj.weight"
+        queries = tuple((2 * head * size, (2 * head + 1) * size) for head in range(text.heads))
+        gates = tuple((stop, stop + size) for _, stop in queries)
+        query = self.weights.linear(graph, y, Matrix(tensor, tensor, queries), "attention")
+        key = self.weights.linear(graph, y, f"{at}.k_proj.weight", "attention")
+        value = self.weights.linear(graph, y, f"{at}.v_proj.weight", "attention")
+        cache = ("kv", (1, text.kv_heads, "M", size))
+        keys, values = self.state(*cache, layer, "key"), self.state(*cache, layer, "value")
+        query = self.head_norm(query, f"{at}.q_norm.weight", text.heads)
+        key = self.head_norm(key, f"{at}.k_norm.weight", text.kv_heads)
+        rotary = ["rope_cos", "rope_sin", "position_ids"]
+        if text.rope_dims % _FUSED_ROPE:
+            query, key = self.rotated(query, text.heads), self.rotated(key, text.kv_heads)
+            rotary = []
+        mixed, *_ = graph.ops(
+            "GroupQueryAttention",
+            query,
+            key,
+            value,
+            keys.input,
+            values.input,
+            "seqlens_k",
+            "total_length",
+            *rotary,
+            to=("", keys.output, values.output),
+            domain=MICROSOFT,
+            num_heads=text.heads,
+            kv_num_heads=text.kv_heads,
+            do_rotary=int(bool(rotary)),
+            scale=size**-0.5,
+        )
+        rows = Matrix(f"{at}.q_proj.gate", tensor, gates)
+        gate = self.weights.linear(graph, self.kept(y, last=last), rows, "attention")
+        gated = graph.op("Mul", self.kept(mixed, last=last), graph.op("Sigmoid", gate))
+        return self.weights.linear(graph, gated, f"{at}.o_proj.weight", "attention")
+
+    def rotated(self, x: str, heads: int) -> str:
+        """Add a rotation of the leading dimensions of every head by the angles of its token."""
+        return self.graph.op(
+            "RotaryEmbedding",
+            x,
+            "position_ids",
+            "rope_cos",
+            "rope_sin",
+            domain=MICROSOFT,
+            num_heads=heads,
+            rotary_embedding_dim=self.text.rope_dims,
+        )
+
+    def rms_norm(self, x: str, name: str) -> str:
+        """Add an RMS norm that multiplies with 1 + w."""
+        scale = self.graph.constant(name, self.weights.norm(name))
+        return self.graph.op("SimplifiedLayerNormalization", x, scale, axis=-1, epsilon=self.text.eps)
+
+    def head_norm(self, x: str, name: str, heads: int) -> str:
+        """Add an RMS norm of every head of [1, T, heads * size]."""
+        split = self.graph.op("Reshape", x, self.graph.integers(1, -1, heads, self.text.head_dim))
+        normed = self.rms_norm(split, name)
+        return self.graph.op("Reshape", normed, self.graph.integers(1, -1, heads * self.text.head_dim))
+
+    def l2_norm(self, x: str) -> str:
+        """Add x / sqrt(sum x^2 + eps) per key head, as an RMS norm: eps / d and a scale of 1 / sqrt(d) make it exact."""
+        size, heads = self.text.key_dim, self.text.key_heads
+        scale = self.graph.constant("l2_scale", np.full(size, size**-0.5, np.float32))
+        split = self.graph.op("Reshape", x, self.graph.integers(1, -1, heads, size))
+        normed = self.graph.op("SimplifiedLayerNormalization", split, scale, axis=-1, epsilon=_L2_EPS / size)
+        return self.graph.op("Reshape", normed, self.graph.integers(1, -1, heads * size))
+
+    def silu(self, x: str) -> str:
+        """Add x * sigmoid(x)."""
+        return self.graph.op("QuickGelu", x, domain=MICROSOFT, alpha=1.0)
+
+    def kept(self, x: str, *, last: bool) -> str:
+        """Cut [1, T, width] down to the last token, in the last layer."""
+        if not last:
+            return x
+        graph = self.graph
+        return graph.op("Slice", x, graph.integers(-1), graph.integers(_END), graph.integers(1))
+
+    def state(self, kind: str, shape: tuple[int | str, ...], layer: int, name: str) -> State:
+        """Declare a state; its output is written by the caller's node."""
+        found = State.model_validate(
+            {
+                "kind": kind,
+                "input": f"past_{name}.{layer}",
+                "output": f"present_{name}.{layer}",
+                "dtype": "float32",
+                "shape": shape,
+            }
+        )
+        self.states.append(found)
+        return found

@@ -1,0 +1,125 @@
+"""A recipe: in which precision each class of weights is stored."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+import edge
+from edge.errors import ConfigError
+
+WeightClass = Literal["mlp", "attention", "deltanet", "embedding", "head", "vision"]
+Bits = Literal[4, 8, 32]
+
+WEIGHT_CLASSES: Final[tuple[WeightClass, ...]] = get_args(WeightClass)
+_BLOCKS: Final = (16, 32, 64, 128, 256)  # what MatMulNBits and GatherBlockQuantized both take
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one matrix is stored; ``block`` and ``zero_points`` mean nothing at 32 bits (float32)."""
+
+    bits: Bits
+    block: int = 0
+    zero_points: bool = False
+
+    @property
+    def quantised(self) -> bool:
+        """Whether it is anything but float32."""
+        return self.bits != 32
+
+    def __str__(self) -> str:
+        if not self.quantised:
+            return "float32"
+        return f"int{self.bits} block {self.block}{' zero points' if self.zero_points else ''}"
+
+    def fitted(self, columns: int) -> Format:
+        """Return the format with the largest block, up to its own, that divides a row; its own where none does."""
+        fits = [block for block in _BLOCKS if block <= self.block and columns % block == 0]
+        return Format(self.bits, max(fits, default=self.block), self.zero_points)
+
+
+FLOAT32: Final = Format(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A named choice of formats."""
+
+    name: str
+    formats: dict[WeightClass, Format]
+
+    def precision(self) -> dict[str, str]:
+        """Return the formats in words, for the manifest."""
+        return {kind: str(self.formats[kind]) for kind in WEIGHT_CLASSES}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    bits: Bits
+    block: Literal[16, 32, 64, 128, 256] | None = None
+    zero_points: bool | None = None
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> _Section:
+        quantised = self.bits != 32
+        if quantised != (self.block is not None) or quantised != (self.zero_points is not None):
+            raise ValueError("block and zero_points are needed at 4 and 8 bits, and stand nowhere else")
+        return self
+
+    def format(self) -> Format:
+        return Format(self.bits, self.block or 0, bool(self.zero_points))
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,30}$")]
+    mlp: _Section
+    attention: _Section
+    deltanet: _Section
+    embedding: _Section
+    head: _Section
+    vision: _Section
+
+
+def recipes_directory() -> Path:
+    """Return where the recipes of this installation lie: in the package, or beside it in a checkout."""
+    package = Path(edge.__file__).parent
+    installed = package / "share" / "configs" / "recipes"
+    return installed if installed.is_dir() else package.parent / "configs" / "recipes"
+
+
+def known_recipes() -> tuple[str, ...]:
+    """List the names that `load_recipe` knows."""
+    return tuple(sorted(path.stem for path in recipes_directory().glob("*.toml")))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read a recipe by its name, or from a path that ends in ``.toml``.
+
+    Raises:
+        ConfigError: There is no such recipe, or a key or value in it is wrong.
+    """
+    path = Path(name) if name.endswith(".toml") else recipes_directory() / f"{name}.toml"
+    if not name.endswith(".toml") and name not in known_recipes():
+        raise ConfigError(
+            f"there is no recipe {name!r}",
+            next_step=f"Known are {', '.join(known_recipes())}; or give the path of a .toml file.",
+        )
+    try:
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        read = _File.model_validate(found)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise ConfigError(
+            f"recipe {path} is wrong", evidence=lines[:5], next_step="Compare it with int4.toml."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"recipe {path} cannot be read", evidence=[str(error)]) from error
+    return Recipe(read.name, {kind: getattr(read, kind).format() for kind in WEIGHT_CLASSES})
