@@ -1,0 +1,260 @@
+"""The command ``edge``: results on standard output, everything else on standard error, one clear error, an exit code.
+
+Commands import what they need when they run, so that ``edge --help`` loads neither the video nor the model libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edge.records import Prompt
+    from edge.shell import Request
+
+DEMO = "demo"
+
+app = typer.Typer(
+    name="edge",
+    help="Summarise a camera's video on this device and publish typed answers over MQTT.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Scale(StrEnum):
+    """How pictures reach the model's size."""
+
+    EXACT = "exact"
+    FAST = "fast"
+
+
+Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The configuration, TOML.", show_default=False)
+]
+BundleOption = Annotated[
+    str,
+    typer.Option(
+        "--bundle",
+        metavar="DIR",
+        help="Directory made by edge-export convert; 'demo' names the toy bundle inside the package.",
+        show_default=False,
+    ),
+]
+Start = Annotated[float, typer.Option("--start", min=0.0, help="Where the clip begins, seconds.")]
+Length = Annotated[float, typer.Option("--seconds", help="Length of the clip, 2..600.")]
+Fps = Annotated[float, typer.Option("--fps", help="Frames per second; seconds x fps must be even.")]
+Threads = Annotated[int, typer.Option(min=0, max=256, help="Threads of the model; 0: one per physical core.")]
+ScaleOption = Annotated[
+    Scale, typer.Option(help="exact: as the model was trained; fast: cheaper, slightly other pixels.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from edge import __version__
+
+        typer.echo(f"edgeclip {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def summarize(
+    video: Video,
+    *,
+    bundle: BundleOption,
+    start: Start = 0.0,
+    seconds: Length = 60.0,
+    fps: Fps = 8.0,
+    threads: Threads = 0,
+    scale: ScaleOption = Scale.EXACT,
+    as_json: AsJson = False,
+) -> None:
+    """Say what happens in one clip of a video, and where things are."""
+    from edge.answer.prompts import prompt_from
+    from edge.config import DEFAULT_PROMPTS
+    from edge.shell import Request
+
+    prompts = [prompt_from(settings) for settings in DEFAULT_PROMPTS]
+    _check_grid(seconds, fps)
+    request = Request(
+        video, _bundle(bundle), start_s=start, seconds=seconds, fps=fps, threads=threads, scale=scale.value
+    )
+    _look(request, prompts, as_json=as_json)
+
+
+@app.command()
+def ask(
+    video: Video,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.", show_default=False)],
+    *,
+    bundle: BundleOption,
+    start: Start = 0.0,
+    seconds: Length = 60.0,
+    fps: Fps = 8.0,
+    threads: Threads = 0,
+    scale: ScaleOption = Scale.EXACT,
+    as_json: AsJson = False,
+) -> None:
+    """Answer one question about one clip of a video."""
+    from pydantic import ValidationError
+
+    from edge.answer.prompts import prompt_from
+    from edge.config import PromptSettings
+    from edge.shell import Request
+
+    try:
+        settings = PromptSettings(name="ask", kind="ask", text=question)
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"], param_hint="QUESTION") from error
+    _check_grid(seconds, fps)
+    request = Request(
+        video, _bundle(bundle), start_s=start, seconds=seconds, fps=fps, threads=threads, scale=scale.value
+    )
+    _look(request, [prompt_from(settings)], as_json=as_json)
+
+
+@app.command()
+def run(config: Config) -> None:
+    """Run the service in the foreground: cameras in, answers over MQTT out, until SIGTERM or SIGINT."""
+    from edge.config import load
+
+    settings = load(config)
+    from edge.daemon import run as run_daemon
+
+    raise typer.Exit(run_daemon(settings))
+
+
+@app.command()
+def check(config: Config, as_json: AsJson = False) -> None:
+    """Say what is wrong before the service does: configuration, bundle, cameras, broker, clock, disk."""
+    from edge.check import exit_code, run_checks
+
+    found = []
+    for result in run_checks(config):
+        found.append(result)
+        if not as_json:
+            typer.echo(result.render())
+    if as_json:
+        typer.echo(json.dumps([result.model_dump() for result in found], indent=2))
+    raise typer.Exit(exit_code(found))
+
+
+@app.command()
+def status(config: Config, as_json: AsJson = False) -> None:
+    """Show what became of the video so far, from the outbox; the service may run or not."""
+    from edge.config import load
+    from edge.status import read_status
+
+    found = read_status(load(config))
+    typer.echo(found.model_dump_json(indent=2) if as_json else found.render())
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(help="Length of each clip, 2..60.", min=2.0, max=60.0)] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole service once, with an embedded broker, on the bundle and the video inside the package."""
+    from edge.demo.run import run_demo
+
+    raise typer.Exit(run_demo(seconds=seconds, as_json=as_json))
+
+
+@app.command()
+def schema(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="answer, skipped, health or clip; all without it.")
+    ] = "",
+) -> None:
+    """Print the JSON Schemas of what is published, and of what --json prints (clip)."""
+    from edge.answer.report import report_schema
+    from edge.messages import PUBLISHED, published_schema
+
+    schemas = {key: published_schema(key) for key in PUBLISHED} | {"clip": report_schema()}
+    if name and name not in schemas:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(schemas)}", param_hint="NAME")
+    typer.echo(json.dumps(schemas[name] if name else schemas, indent=2))
+
+
+@app.command(name="config")
+def config_() -> None:
+    """Print an example configuration with every key."""
+    _print_file("configs/edge.toml")
+
+
+@app.command()
+def systemd() -> None:
+    """Print the systemd unit."""
+    _print_file("systemd/edgeclip.service")
+
+
+def _print_file(name: str) -> None:
+    from edge.share import share
+
+    typer.echo(share(name).read_text(encoding="utf-8"), nl=False)
+
+
+def _bundle(name: str) -> Path:
+    from edge.share import demo_bundle
+
+    return demo_bundle() if name == DEMO else Path(name)
+
+
+def _check_grid(seconds: float, fps: float) -> None:
+    """Refuse lengths and rates that the configuration would refuse, in its words."""
+    from pydantic import ValidationError
+
+    from edge.config import ClipSettings
+
+    try:
+        ClipSettings(seconds=seconds, fps=fps)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = " ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+        raise typer.BadParameter(message, param_hint="--seconds, --fps") from error
+
+
+def _look(request: Request, prompts: list[Prompt], *, as_json: bool) -> None:
+    """Ask the prompts of one clip and print the report."""
+    import shutil
+
+    from edge.answer.text import render_report
+    from edge.progress import progress
+    from edge.shell import look
+
+    with progress() as watcher:
+        report = look(request, prompts, watcher)
+    if as_json:
+        typer.echo(report.payload().decode())
+    else:
+        width = min(110, shutil.get_terminal_size((100, 24)).columns)
+        typer.echo(render_report(report, width=width))
+
+
+def main() -> NoReturn:
+    """Run the command line; the console script."""
+    try:
+        app()
+    except EdgeError as error:
+        from edge.answer.text import plain
+
+        sys.stderr.write("\n".join(plain(line) for line in error.render().split("\n")) + "\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)

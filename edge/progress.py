@@ -1,0 +1,57 @@
+"""A progress bar on standard error, where standard error is a terminal; silence elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from edge.answer.text import plain
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from edge.shell import Watcher
+
+_PARTS = {"load": "loading the model", "watch": "looking at the clip"}
+
+
+class _Silent:
+    def begin(self, what: str, total: int | None) -> None:
+        """Say nothing."""
+
+    def step(self, done: int) -> None:
+        """Say nothing."""
+
+
+class _Bar:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None)
+
+    def begin(self, what: str, total: int | None) -> None:
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(_PARTS.get(what, f"writing: {plain(what)}"), total=total)
+
+    def step(self, done: int) -> None:
+        self._progress.update(self._task, completed=done)
+
+
+@contextmanager
+def progress() -> Iterator[Watcher]:
+    """Yield who is to be told; the bar is gone when the block ends."""
+    if not sys.stderr.isatty():
+        yield _Silent()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Bar(bar)

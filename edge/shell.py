@@ -1,0 +1,221 @@
+"""One clip of one video for a person at a shell: from the file to a report, streamed, in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edge.answer.report import ClipReport, Counts, Memory, Seconds, Video
+from edge.config import DeviceSettings, cache_directory
+from edge.errors import EmptyVideoError
+from edge.messages import Answer, clip_id
+from edge.records import ClipPlan, ClipStats, Pair, Prompt
+
+_GROUP = 8  # pairs given to the model at once: enough for its batches, little to hold (2.4 MiB at 256 x 192)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to look at, with which bundle.
+
+    Attributes:
+        video: The file.
+        bundle: Directory of the bundle.
+        start_s: Where the clip begins in the video.
+        seconds: Length of the clip; together with ``fps`` an even number of ticks.
+        fps: Ticks per second.
+        threads: Threads of the model; 0 means one per physical core.
+        scale: ``exact`` as the model was trained, or ``fast``: cheaper, slightly other pixels.
+    """
+
+    video: Path
+    bundle: Path
+    start_s: float = 0.0
+    seconds: float = 60.0
+    fps: float = 8.0
+    threads: int = 0
+    scale: Literal["exact", "fast"] = "exact"
+
+
+class Watcher(Protocol):
+    """Who is told how far it is; the shell draws a bar, or nothing."""
+
+    def begin(self, what: str, total: int | None) -> None:
+        """A part of the work begins; ``total`` steps, where known."""
+
+    def step(self, done: int) -> None:
+        """So many steps of it are done."""
+
+
+def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipReport:
+    """Look at one clip and answer every prompt.
+
+    Raises:
+        VideoError: The video cannot be decoded; EmptyVideoError where it holds no picture from ``start_s`` on.
+        BundleError: The bundle cannot be used.
+        ModelError: The engine failed.
+    """
+    from edge.capture.file import FileClip
+    from edge.host.sensors import clock_synced, peak_rss_mib
+    from edge.model.bundle import open_bundle
+    from edge.model.engine import Engine
+    from edge.model.preprocess import scale, video_size
+    from edge.pipeline import ClipJob
+
+    begun = time.monotonic()
+    ticks = round(request.seconds * request.fps)
+    watcher.begin("load", None)
+    bundle = open_bundle(request.bundle, cache=cache_directory())
+    manifest = bundle.manifest
+    loading_s = time.monotonic() - begun
+    memory = _Memory()
+    size_for = partial(video_size, ticks=ticks, pixels=manifest.video_pixels, vision=manifest.vision)
+    # The video is opened before the model is loaded, which takes longer: a wrong path is told at once.
+    with FileClip(
+        request.video,
+        start_s=request.start_s,
+        seconds=request.seconds,
+        fps=request.fps,
+        size_for=size_for,
+        resize=scale,
+        scale=request.scale,
+    ) as clip:
+        load_begun = time.monotonic()
+        with Engine(bundle, threads=request.threads) as engine:
+            loading_s += time.monotonic() - load_begun
+            device = DeviceSettings().id
+            plan = ClipPlan(
+                camera="file",
+                seq=0,
+                clip_id=clip_id(device, "file", _identity(request), 0),
+                t_start=datetime.now(UTC),
+                clock_synced=clock_synced(),
+                seconds=request.seconds,
+                fps=request.fps,
+                size=clip.size,
+                source_size=clip.source_size,
+            )
+            job = ClipJob(engine, device=device, plan=plan, prompts=prompts)
+            expected = _expected_pairs(request, clip.duration_s)
+            watcher.begin("watch", expected)
+            pairs = 0
+            for group in _groups(clip.pairs()):
+                job.push(group)
+                pairs += len(group)
+                watcher.step(pairs)
+                memory.sample()
+            stats = clip.stats()
+            if not pairs or job.stream is None:
+                raise EmptyVideoError(
+                    f"{request.video} holds no picture from {request.start_s:g} s on",
+                    next_step="Give a smaller --start, or another video.",
+                )
+            answers = []
+            finish = job.finish(stats, on_token=watcher.step)
+            for prompt in prompts:
+                watcher.begin(prompt.name, prompt.max_tokens)
+                answers.append(next(finish))
+                memory.sample()
+            return _report(
+                request,
+                answers,
+                stats,
+                video=Video(
+                    path=str(request.video),
+                    seconds=None if clip.duration_s is None else round(clip.duration_s, 3),
+                    start=request.start_s,
+                    end=round(request.start_s + stats.seconds, 3),
+                    width=clip.source_size.width,
+                    height=clip.source_size.height,
+                ),
+                tokens_video=job.stream.timing.tokens,
+                seconds=Seconds(
+                    load=round(loading_s, 3),
+                    video=round(stats.decode_s, 3),
+                    vision=round(job.stream.timing.vision_s, 3),
+                    prefill=round(_prefill_s(answers, job.stream.timing.prefill_s), 3),
+                    text=round(sum(answer.provenance.latency.decode for answer in answers), 3),
+                    total=round(time.monotonic() - begun, 3),
+                ),
+                memory=Memory(peak_mib=round(peak_rss_mib(), 1), anonymous_mib=round(memory.peak_mib, 1)),
+            )
+
+
+def _report(
+    request: Request,
+    answers: Sequence[Answer],
+    stats: ClipStats,
+    *,
+    video: Video,
+    tokens_video: int,
+    seconds: Seconds,
+    memory: Memory,
+) -> ClipReport:
+    made = answers[0].provenance
+    return ClipReport(
+        video=video,
+        model=made.model,
+        recipe=made.recipe,
+        bundle=made.bundle,
+        note=made.note,
+        fps=request.fps,
+        frame_width=made.frame_width,
+        frame_height=made.frame_height,
+        counts=Counts(
+            frames=made.frames,
+            frames_repeated=made.frames_repeated,
+            frames_empty=stats.ticks_empty,
+            frames_decoded=stats.frames_decoded,
+            pairs=made.pairs,
+            tokens_video=tokens_video,
+            tokens_in=max(answer.provenance.tokens_in for answer in answers),
+            tokens_out=sum(answer.provenance.tokens_out for answer in answers),
+        ),
+        seconds=seconds,
+        memory=memory,
+        answers=tuple(answers),
+    )
+
+
+def _prefill_s(answers: Sequence[Answer], clip_s: float) -> float:
+    """Add up the questions' own shares; each answer's figure holds the clip's share too."""
+    return clip_s + sum(max(0.0, answer.provenance.latency.prefill - clip_s) for answer in answers)
+
+
+def _identity(request: Request) -> str:
+    """Return what stands for the state epoch in a clip's id: the same part of the same file has the same id."""
+    status = request.video.stat()
+    part = f"{request.start_s:g}+{request.seconds:g}@{request.fps:g}"
+    return f"{request.video.resolve()}:{status.st_size}:{status.st_mtime_ns}:{part}"
+
+
+def _expected_pairs(request: Request, duration_s: float | None) -> int:
+    length = request.seconds
+    if duration_s is not None:
+        length = max(0.0, min(length, duration_s - request.start_s))
+    return max(1, round(length * request.fps / 2))
+
+
+def _groups(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    rest = iter(pairs)
+    while group := list(islice(rest, _GROUP)):
+        yield group
+
+
+class _Memory:
+    """The largest anonymous memory that was seen; the kernel keeps no peak of it."""
+
+    def __init__(self) -> None:
+        self.peak_mib = 0.0
+        self.sample()
+
+    def sample(self) -> None:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("RssAnon:"):
+                self.peak_mib = max(self.peak_mib, int(line.split()[1]) / 1024)
