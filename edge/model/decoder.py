@@ -1,0 +1,256 @@
+"""The decoder session, and arenas: the states of one context, written in place."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import weakref
+from collections.abc import Iterator
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ContextFullError, ModelError, StaleForkError
+from edge.model.bundle import Bundle
+from edge.model.layout import rope_rows
+from edge.model.sessions import NUMPY, open_session, translated
+
+CHUNK = 256  # tokens of one prefill run
+_epochs = itertools.count()
+
+
+class Mark:
+    """A point in an arena to which it can return: a length, a position and a copy of the small states.
+
+    The rows before the point stay in the arena; ``overwritten`` says that somebody wrote over some of them.
+    """
+
+    __slots__ = ("__weakref__", "epoch", "length", "next_pos", "overwritten", "small")
+
+    def __init__(self, epoch: int, length: int, next_pos: int, small: tuple[NDArray[Any], ...]) -> None:
+        self.epoch = epoch
+        self.length = length
+        self.next_pos = next_pos
+        self.small = small
+        self.overwritten = False
+
+
+class Decoder:
+    """The embedding and decoder sessions; all state is in arenas.
+
+    Args:
+        bundle: A checked bundle.
+        threads: Threads for one operator, >= 1.
+        chunk: Tokens of one prefill run, None for `CHUNK`; it changes speed and memory and, but for rounding, nothing
+            else.
+
+    Raises:
+        BundleError: A graph cannot be loaded or is not the manifest's.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int, chunk: int | None = None) -> None:
+        self.manifest = bundle.manifest
+        self.chunk = chunk or CHUNK
+        self.embed_session = open_session(bundle, bundle.manifest.graphs.embed, threads=threads)
+        self.session = open_session(bundle, bundle.manifest.graphs.decoder, threads=threads)
+
+    def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the embeddings of token ids, shape (n, hidden)."""
+        with translated("embedding"):
+            rows: NDArray[np.float32] = self.embed_session.run(["embeds"], {"input_ids": ids[None]})[0][0]
+        return rows
+
+    def arena(self, rows: int) -> Arena:
+        """Allocate the states of a context of at most ``rows`` tokens; pages that are never written cost nothing."""
+        return Arena(self, rows)
+
+
+class Arena:
+    """One context: a KV allocation per state, the small states, and the rotary tables; length 0 at first.
+
+    Past and present of a state are one buffer, so a run writes its new rows in place and nothing is copied. Going back is
+    a shorter length, and the small states (convolution, recurrent) copied from a `Mark`.
+    """
+
+    def __init__(self, decoder: Decoder, rows: int) -> None:
+        from onnxruntime import OrtValue
+
+        manifest = decoder.manifest
+        self.rows = rows
+        self.length = 0
+        self.next_pos = 0
+        self._epoch = next(_epochs)
+        self._decoder = decoder
+        self._busy = Lock()
+        self._marks: weakref.WeakSet[Mark] = weakref.WeakSet()
+        self._small: list[NDArray[Any]] = []
+        half = manifest.text.rope_dims // 2
+        self._cos = np.zeros((rows, half), np.float32)
+        self._sin = np.zeros((rows, half), np.float32)
+        self._last = np.zeros(1, np.int32)
+        self._total = np.zeros((), np.int32)
+        self._logits: NDArray[np.float32] = np.zeros((1, manifest.tokens.vocab_rows), np.float32)
+        # The inputs of a decoding step: bound once, then only written to.
+        self._step_id = np.zeros((1, 1), np.int64)
+        self._step_place = np.zeros((1, 1), np.int64)
+        self._step_embed = np.zeros((1, 1, manifest.text.hidden), np.float32)
+
+        def value(array: NDArray[Any]) -> Any:
+            return OrtValue.ortvalue_from_numpy(array)  # shares the array's memory
+
+        self._chunk_run = decoder.session.io_binding()
+        self._step_run = decoder.session.io_binding()
+        self._embed_run = decoder.embed_session.io_binding()
+        step_embed = value(self._step_embed)
+        self._embed_run.bind_ortvalue_input("input_ids", value(self._step_id))
+        self._embed_run.bind_ortvalue_output("embeds", step_embed)
+        self._step_run.bind_ortvalue_input("inputs_embeds", step_embed)
+        self._step_run.bind_ortvalue_input("position_ids", value(self._step_place))
+        shared = {
+            "rope_cos": value(self._cos),
+            "rope_sin": value(self._sin),
+            "seqlens_k": value(self._last),
+            "total_length": value(self._total),
+        }
+        logits = value(self._logits)
+        states: list[tuple[str, str, Any]] = []
+        for state in manifest.states:
+            shape = [rows if dim == "M" else int(dim) for dim in state.shape]
+            array = np.zeros(shape, NUMPY[state.dtype])
+            if state.kind != "kv":
+                self._small.append(array)
+            states.append((state.input, state.output, value(array)))
+        for run in (self._chunk_run, self._step_run):
+            for name, tensor in shared.items():
+                run.bind_ortvalue_input(name, tensor)
+            run.bind_ortvalue_output("logits", logits)
+            for past, present, tensor in states:
+                run.bind_ortvalue_input(past, tensor)
+                run.bind_ortvalue_output(present, tensor)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the arena for one piece of work.
+
+        Raises:
+            ModelError: Another one is under way, in another thread or around this one.
+        """
+        if not self._busy.acquire(blocking=False):
+            raise ModelError(
+                "this clip is being worked on",
+                evidence=["one question at a time, and none while pairs are pushed"],
+                next_step="Wait for the answer under way.",
+            )
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+    def mark(self) -> Mark:
+        """Return the present point."""
+        mark = Mark(self._epoch, self.length, self.next_pos, tuple(state.copy() for state in self._small))
+        self._marks.add(mark)
+        return mark
+
+    def check(self, mark: Mark) -> None:
+        """Refuse a mark of another epoch.
+
+        Raises:
+            StaleForkError: The arena has gone on or was given up since.
+        """
+        if mark.epoch != self._epoch:
+            raise StaleForkError(
+                "this fork belongs to a clip that has gone on or was closed",
+                evidence=[f"epoch {mark.epoch} of the arena is over"],
+                next_step="Fork again after the last pair, and ask before the stream is closed.",
+            )
+
+    def rewind(self, mark: Mark) -> None:
+        """Return to a mark whose rows still stand (``not mark.overwritten``)."""
+        self.check(mark)
+        for state, saved in zip(self._small, mark.small, strict=True):
+            np.copyto(state, saved)
+        self.length, self.next_pos = mark.length, mark.next_pos
+
+    def end_epoch(self) -> None:
+        """Make every mark so far stale."""
+        self._epoch = next(_epochs)
+        self._marks.clear()
+
+    def need(self, count: int, *, after: Mark | None = None) -> None:
+        """Check that ``count`` more tokens fit, after the present point or a mark.
+
+        Raises:
+            ContextFullError: They do not.
+        """
+        length = self.length if after is None else after.length
+        if length + count > self.rows:
+            raise ContextFullError(
+                "the clip and its question do not fit the context",
+                evidence=[f"{length} tokens are in it, {count} more are needed, {self.rows} fit"],
+                next_step="Ask for a shorter answer or a smaller still, or reserve more tokens for the clip.",
+            )
+
+    def prefill(
+        self, embeds: NDArray[np.float32], positions: NDArray[np.int64], next_pos: int
+    ) -> NDArray[np.float32]:
+        """Append tokens in chunks.
+
+        Args:
+            embeds: Shape (n, hidden), n >= 1.
+            positions: M-RoPE positions, shape (3, n).
+            next_pos: Position of the token that comes next when all is in, for `step` and `mark`.
+
+        Returns:
+            The logits after the last one, shape (V,): a view that the next run overwrites.
+
+        Raises:
+            ContextFullError: They do not fit; nothing was appended.
+            ModelError: onnxruntime failed.
+        """
+        from onnxruntime import OrtValue
+
+        count = len(embeds)
+        self.need(count)
+        self._overwrite()
+        rows = slice(self.length, self.length + count)
+        self._cos[rows], self._sin[rows] = rope_rows(positions, self._decoder.manifest.text)
+        for at in range(0, count, self._decoder.chunk):
+            part = np.ascontiguousarray(embeds[at : at + self._decoder.chunk], np.float32)[None]
+            end = self.length + part.shape[1]
+            places = np.arange(self.length, end, dtype=np.int64)[None]
+            self._chunk_run.bind_ortvalue_input("inputs_embeds", OrtValue.ortvalue_from_numpy(part))
+            self._chunk_run.bind_ortvalue_input("position_ids", OrtValue.ortvalue_from_numpy(places))
+            self._run(self._chunk_run, end)
+        self.next_pos = next_pos
+        return self._logits.reshape(-1)
+
+    def step(self, token: int) -> NDArray[np.float32]:
+        """Append one text token; as `prefill`, without allocating anything."""
+        self.need(1)
+        self._overwrite()
+        self._step_id[0, 0] = token
+        self._step_place[0, 0] = self.length
+        position = np.full((3, 1), self.next_pos, np.int64)
+        self._cos[self.length], self._sin[self.length] = (
+            part[0] for part in rope_rows(position, self._decoder.manifest.text)
+        )
+        with translated("embedding"):
+            self._decoder.embed_session.run_with_iobinding(self._embed_run)
+        self._run(self._step_run, self.length + 1)
+        self.next_pos += 1
+        return self._logits.reshape(-1)
+
+    def _run(self, binding: Any, end: int) -> None:
+        self._last[0] = end - 1
+        self._total[()] = end
+        with translated("decoder"):
+            self._decoder.session.run_with_iobinding(binding)
+        self.length = end
+
+    def _overwrite(self) -> None:
+        for mark in self._marks:
+            if mark.length > self.length:
+                mark.overwritten = True

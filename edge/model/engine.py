@@ -1,0 +1,89 @@
+"""The engine: one bundle's sessions, the tokenizer and the grammar tables; it opens the streams of clips."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from edge.errors import ModelError
+from edge.model.bundle import Bundle
+from edge.model.decoder import Decoder
+from edge.model.fork import Fork, Parts, Reply
+from edge.model.grammar import Grammars
+from edge.model.manifest import TOKENIZER
+from edge.model.preprocess import video_size
+from edge.model.sampling import Sampling
+from edge.model.sessions import physical_cores
+from edge.model.stream import RESERVE_TOKENS, Stream, Timing
+from edge.model.tokenizer import Tokenizer
+from edge.model.vision import VisionTower
+from edge.records import Size
+
+__all__ = ["RESERVE_TOKENS", "Engine", "Fork", "Reply", "Sampling", "Stream", "Timing"]
+
+
+class Engine:
+    """The sessions of one bundle; a context manager, to be used from one thread at a time.
+
+    Args:
+        bundle: A checked bundle.
+        threads: Threads for one operator; 0 means one per physical core.
+        chunk: Tokens of one prefill run; None takes the decoder's own.
+
+    Raises:
+        BundleError: A file of the bundle cannot be used.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0, chunk: int | None = None) -> None:
+        self.bundle = bundle
+        manifest = bundle.manifest
+        threads = threads or physical_cores()
+        self.tokenizer = Tokenizer(bundle.path / TOKENIZER, vocab_used=manifest.tokens.vocab_used)
+        grammars = Grammars(self.tokenizer.json, manifest.tokens)  # builds its tables while the sessions load
+        vision = VisionTower(bundle, threads=threads)
+        decoder = Decoder(bundle, threads=threads, chunk=chunk)
+        self._parts: Parts | None = Parts(manifest, self.tokenizer, grammars, vision, decoder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the sessions; they are freed with the last stream and fork."""
+        self._parts = None
+
+    @property
+    def parts(self) -> Parts:
+        """What streams and forks work with.
+
+        Raises:
+            ModelError: The engine is closed.
+        """
+        if self._parts is None:
+            raise ModelError("the engine is closed", next_step="Open another one.")
+        return self._parts
+
+    def frame_size(self, source: Size, ticks: int) -> Size:
+        """Return the size at which frames of a clip are pushed; ``ticks`` are those of the full clip.
+
+        Raises:
+            VideoError: The picture is too narrow to be shown to the model.
+        """
+        return video_size(source, ticks, self.bundle.manifest.video_pixels, self.bundle.manifest.vision)
+
+    def stream(self, size: Size, ticks: int, *, reserve_tokens: int = RESERVE_TOKENS) -> Stream:
+        """Open a clip.
+
+        Args:
+            size: Size of the frames, as `frame_size` gave it.
+            ticks: Ticks of the full clip; they fix how much context is set aside.
+            reserve_tokens: Rows for stills, a question and its answer; each fork uses them anew.
+
+        Raises:
+            ContextFullError: The model's context is too short for such a clip.
+        """
+        return Stream(self.parts, size, ticks, reserve_tokens=reserve_tokens)

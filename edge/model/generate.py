@@ -1,0 +1,188 @@
+"""The decoding loop: free text up to a budget, or JSON under a schema that always reaches its end. Pure but for `feed`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ModelError
+from edge.model.grammar import END_TOKENS_MAX, Constraint
+from edge.model.manifest import Tokens
+from edge.model.sampling import Sampling, choose
+
+Finish = Literal["stop", "closed", "length"]
+
+Feed = Callable[[Sequence[int]], NDArray[np.float32]]
+"""Appends tokens (at least one) to the context and returns the logits after the last, shape (V,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What the loop wrote.
+
+    Attributes:
+        tokens: All tokens, forced ones included, without the end id.
+        logprobs: Natural logarithms of the probabilities of those that were free choices.
+        finish: ``stop``: the model ended it. ``closed``: the budget ran out and the grammar was led to its end.
+            ``length``: the budget ran out in free text.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: Finish
+
+
+def budget(constraint: Constraint | None, max_tokens: int) -> int:
+    """Return how many tokens an answer may take: ``max_tokens``, or more where the schema's shortest answer needs it.
+
+    Raises:
+        ModelError: ``max_tokens`` is not positive, or the schema's answers have no end that can be found.
+    """
+    if max_tokens < 1:
+        raise ModelError(
+            "an answer needs at least one token",
+            evidence=[f"max_tokens is {max_tokens}"],
+            next_step="Raise max_tokens.",
+        )
+    if constraint is None:
+        return max_tokens
+    shortest = constraint.tokens_to_end(END_TOKENS_MAX)
+    if shortest is None:
+        raise ModelError(
+            "the JSON Schema of the answer has no short end",
+            evidence=[f"closing everything as soon as possible takes more than {END_TOKENS_MAX} tokens"],
+            next_step="Bound its strings, lists and numbers.",
+        )
+    return max(max_tokens, shortest)
+
+
+def generate(
+    feed: Feed,
+    opening: Sequence[int],
+    *,
+    tokens: Tokens,
+    constraint: Constraint | None,
+    max_tokens: int,
+    sampling: Sampling,
+    rng: np.random.Generator,
+    on_token: Callable[[int], None] | None = None,
+) -> Generated:
+    """Write one answer.
+
+    Under a schema a token is taken only while, after it and what it forces, the shortest end still fits the budget;
+    otherwise the token that leads there soonest takes its place. So the text is always complete JSON, in at most
+    ``budget(constraint, max_tokens)`` tokens.
+
+    Args:
+        feed: Appends to the context.
+        opening: The question's own tokens, fed before the answer, at least one.
+        tokens: Vocabulary sizes and end ids.
+        constraint: The schema at its start, or None for free text.
+        max_tokens: The budget.
+        sampling: How free choices are made.
+        rng: The source of chance.
+        on_token: Told of every token of the answer, in order.
+
+    Raises:
+        ModelError: The schema has no end, or ``feed`` failed.
+    """
+    loop = _Loop(feed, tokens, budget(constraint, max_tokens), sampling=sampling, rng=rng, on_token=on_token)
+    return loop.free(opening) if constraint is None else loop.constrained(opening, constraint)
+
+
+class _Loop:
+    """One answer in the making."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        tokens: Tokens,
+        limit: int,
+        *,
+        sampling: Sampling,
+        rng: np.random.Generator,
+        on_token: Callable[[int], None] | None,
+    ) -> None:
+        self._feed = feed
+        self._tokens = tokens
+        self._limit = limit
+        self._sampling = sampling
+        self._rng = rng
+        self._on_token = on_token
+        self._written: list[int] = []
+        self._logprobs: list[float] = []
+
+    def free(self, opening: Sequence[int]) -> Generated:
+        """Write until the model ends it or the budget is spent."""
+        pending = opening
+        while self._left:
+            token, logprob = self._choose(pending, None)
+            self._logprobs.append(logprob)
+            if token in self._tokens.eos:
+                return self._ended("stop")
+            self._write([token])
+            pending = [token]
+        return self._ended("length")
+
+    def constrained(self, opening: Sequence[int], constraint: Constraint) -> Generated:
+        """Write complete JSON."""
+        closed = False
+        pending = list(opening)
+        while not constraint.finished:
+            following = constraint.forced()
+            if not following:
+                allowed = constraint.allowed()
+                token = int(allowed[0])
+                if len(allowed) > 1:
+                    token, logprob = self._choose(pending, allowed)
+                    pending = []
+                    wanted, token = token, self._affordable(constraint, token)
+                    if token == wanted:
+                        self._logprobs.append(logprob)
+                    else:
+                        closed = True
+                if token in self._tokens.eos:
+                    break
+                following = [token]
+            constraint.take(following)
+            self._write(following)
+            pending += following
+        return self._ended("closed" if closed else "stop")
+
+    @property
+    def _left(self) -> int:
+        return self._limit - len(self._written)
+
+    def _choose(self, pending: Sequence[int], allowed: NDArray[np.int64] | None) -> tuple[int, float]:
+        logits = self._feed(pending)[: self._tokens.vocab_used]
+        return choose(logits, allowed, self._sampling, self._written, self._rng)
+
+    def _affordable(self, constraint: Constraint, token: int) -> int:
+        """Return the token, or the one that leads to the end soonest where the end would not fit after it.
+
+        The end is counted twice: as short as it can be, and with room for the digits of the numbers that must come, so
+        that the last box of a list keeps its whole coordinates.
+        """
+        if token in self._tokens.eos:
+            return token
+        ahead = constraint.copy()
+        ahead.take([token])
+        if all(
+            ahead.tokens_to_end(self._left - 1, spare_digits=spare) is not None for spare in (True, False)
+        ):
+            return token
+        nearest = constraint.closing()
+        return self._tokens.eos[0] if nearest is None else nearest
+
+    def _write(self, tokens: Sequence[int]) -> None:
+        self._written += tokens
+        if self._on_token is not None:
+            for token in tokens:
+                self._on_token(token)
+
+    def _ended(self, finish: Finish) -> Generated:
+        return Generated(tuple(self._written), tuple(self._logprobs), finish)

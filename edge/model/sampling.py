@@ -1,0 +1,112 @@
+"""Choosing the next token from logits: penalties, temperature, top-k, top-p, min-p. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.model.manifest import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Attributes:
+        temperature: Divides the logits; 0 takes the most probable token, and then only the penalties matter.
+        top_k: Keep the k most probable tokens; 0 keeps all.
+        top_p: Keep the fewest tokens whose probabilities sum to at least this, of those that ``top_k`` kept.
+        min_p: Keep tokens of at least this share of the most probable one's probability.
+        presence_penalty: Subtracted from the logits of tokens that the answer already holds.
+        repetition_penalty: Divides their positive and multiplies their negative logits (arXiv 1909.05858).
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+
+    @classmethod
+    def greedy(cls) -> Sampling:
+        """Return the choice of the most probable token each time."""
+        return cls()
+
+    @classmethod
+    def recommended(cls, generation: Generation) -> Sampling:
+        """Return what the model's card recommends."""
+        return cls(
+            temperature=generation.temperature,
+            top_k=generation.top_k,
+            top_p=generation.top_p,
+            min_p=generation.min_p,
+            presence_penalty=generation.presence_penalty,
+            repetition_penalty=generation.repetition_penalty,
+        )
+
+
+def choose(
+    logits: NDArray[np.float32],
+    allowed: NDArray[np.int64] | None,
+    sampling: Sampling,
+    said: Collection[int],
+    rng: np.random.Generator,
+) -> tuple[int, float]:
+    """Choose one of the allowed tokens.
+
+    The filters and their order are those of transformers' generation: penalties, temperature, top-k, top-p, min-p. Both
+    penalties look at the answer alone, since the prompt is mostly video.
+
+    Args:
+        logits: Shape (V,); it is not changed.
+        allowed: Ids that may be chosen, at least one, ascending; None allows all.
+        sampling: How to choose.
+        said: Tokens of the answer so far.
+        rng: The source of chance; not touched when the temperature is 0.
+
+    Returns:
+        The token, and the natural logarithm of its probability among the allowed ones as the model gave it, that is
+        before penalties and temperature.
+    """
+    raw = logits if allowed is None else logits[allowed]
+    scores = _penalised(raw, allowed, sampling, said)
+    at = int(np.argmax(scores)) if sampling.temperature == 0 else _draw(scores, sampling, rng)
+    top = raw.max()
+    log_sum = float(np.log(np.exp(raw - top).sum(dtype=np.float64)))
+    token = at if allowed is None else int(allowed[at])
+    return token, min(float(raw[at] - top) - log_sum, 0.0)
+
+
+def _penalised(
+    raw: NDArray[np.float32], allowed: NDArray[np.int64] | None, sampling: Sampling, said: Collection[int]
+) -> NDArray[np.float32]:
+    if not said or (sampling.presence_penalty == 0 and sampling.repetition_penalty == 1):
+        return raw
+    again = np.fromiter(set(said), np.int64)
+    if allowed is not None:
+        again = np.flatnonzero(np.isin(allowed, again))
+    scores = raw.copy()
+    repeated = scores[again]
+    factor = sampling.repetition_penalty
+    scores[again] = np.where(repeated > 0, repeated / factor, repeated * factor) - sampling.presence_penalty
+    return scores
+
+
+def _draw(scores: NDArray[np.float32], sampling: Sampling, rng: np.random.Generator) -> int:
+    count = len(scores)
+    kept = np.arange(count)
+    if 0 < sampling.top_k < count:
+        kept = np.argpartition(scores, count - sampling.top_k)[count - sampling.top_k :]
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    weights = np.exp((scores[kept] - scores[kept[0]]).astype(np.float64) / sampling.temperature)
+    probabilities = weights / weights.sum()
+    before = np.cumsum(probabilities) - probabilities
+    keep = before < sampling.top_p
+    keep[0] = True
+    keep &= probabilities >= sampling.min_p * probabilities[0]
+    kept, probabilities = kept[keep], probabilities[keep]
+    return int(rng.choice(kept, p=probabilities / probabilities.sum()))

@@ -1,0 +1,127 @@
+"""One place that makes onnxruntime sessions: explicit options, the check against the manifest, errors translated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from edge.errors import BundleError, ModelError
+from edge.model.bundle import COPY_AGAIN, Bundle
+from edge.model.manifest import Graph, Tensor
+
+NUMPY: dict[str, DTypeLike] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "uint8": np.uint8,
+    "int8": np.int8,
+    "int32": np.int32,
+    "int64": np.int64,
+}
+_ONNX = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+_ERROR = (
+    3  # onnxruntime's severity: warnings about graphs that we made ourselves are of no use to an operator
+)
+
+
+def physical_cores() -> int:
+    """Return how many physical cores this process may run on, at least 1."""
+    allowed = os.sched_getaffinity(0)
+    cores: set[str] = set()
+    for cpu in allowed:
+        try:
+            cores.add(
+                Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text("ascii")
+            )
+        except OSError:
+            cores.add(str(cpu))
+    return max(1, len(cores))
+
+
+def open_session(bundle: Bundle, graph: Graph, *, threads: int) -> Any:
+    """Load a graph of a bundle and compare its real inputs and outputs with the manifest.
+
+    Args:
+        bundle: A checked bundle.
+        graph: One of its graphs.
+        threads: Threads for one operator, >= 1.
+
+    Raises:
+        BundleError: onnxruntime cannot load the file, or it is another graph than the manifest describes.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _ERROR
+    # Threads that spin while they wait take the cores from video decoding and from the other session's threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The arena keeps the largest chunk's activations for ever, but without it every operator of every step asks the
+    # kernel for fresh pages; the memory pattern is a plan per input shape, and ours change with every chunk.
+    options.enable_cpu_mem_arena = True
+    options.enable_mem_pattern = False
+    path = bundle.path / graph.file
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise BundleError(
+            f"onnxruntime cannot load {path}", evidence=[_first_line(error)], next_step=COPY_AGAIN
+        ) from error
+    differences = [
+        *_differences("input", graph.inputs, session.get_inputs()),
+        *_differences("output", graph.outputs, session.get_outputs()),
+    ]
+    if differences:
+        raise BundleError(
+            f"{path} is not the graph that the manifest describes", evidence=differences, next_step=COPY_AGAIN
+        )
+    return session
+
+
+def _differences(side: str, wanted: tuple[Tensor, ...], found: list[Any]) -> Iterator[str]:
+    real = {value.name: value for value in found}
+    for name in sorted(real.keys() - {tensor.name for tensor in wanted}):
+        yield f"{side} {name} is not in the manifest"
+    for tensor in wanted:
+        value = real.get(tensor.name)
+        if value is None:
+            yield f"{side} {tensor.name} is missing"
+            continue
+        dtype, shape = _ONNX.get(value.type, value.type), tuple(value.shape)
+        static = [dim if isinstance(dim, int) else "*" for dim in shape]
+        expected = [dim if isinstance(dim, int) else "*" for dim in tensor.shape]
+        if dtype != tensor.dtype or static != expected:
+            yield f"{side} {tensor.name} is {dtype} {static}, the manifest says {tensor.dtype} {expected}"
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn what onnxruntime raises while running into a `ModelError`."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise ModelError(
+            f"onnxruntime failed in the {what}",
+            evidence=[_first_line(error)],
+            next_step="Check the free memory; then check the bundle with: edge check CONFIG",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]

@@ -1,0 +1,77 @@
+"""Text to token ids and back, by the bundle's own tokenizer.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as Backend
+
+from edge.errors import BundleError
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Tokenizer:
+    """A byte-level BPE; special tokens in a text become their ids, as in transformers.
+
+    Args:
+        path: A ``tokenizer.json``.
+        vocab_used: Ids that the model knows; the tokenizer may have no more.
+
+    Raises:
+        BundleError: The file cannot be read as a tokenizer, or has more ids than the model.
+    """
+
+    def __init__(self, path: Path, *, vocab_used: int) -> None:
+        try:
+            self.json = path.read_text(encoding="utf-8")
+            self._backend = Backend.from_str(self.json)
+        except Exception as error:  # the library raises plain Exception
+            raise BundleError(
+                f"the tokenizer {path} cannot be read",
+                evidence=[str(error)],
+                next_step="Convert the model again: edge-export convert SOURCE OUT",
+            ) from error
+        self.size = int(self._backend.get_vocab_size(with_added_tokens=True))
+        if self.size > vocab_used:
+            raise BundleError(
+                f"the tokenizer {path} does not belong to this model",
+                evidence=[f"it has {self.size} ids, manifest.json says {vocab_used}"],
+                next_step="Convert the model again: edge-export convert SOURCE OUT",
+            )
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text; nothing is added around them."""
+        return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids without special tokens; bytes that are not UTF-8 become U+FFFD."""
+        return str(self._backend.decode(list(ids), skip_special_tokens=True))
+
+    def stream(self) -> TextStream:
+        """Return a decoder for ids that arrive one by one."""
+        return TextStream(self)
+
+
+class TextStream:
+    """Decodes ids one by one and never shows half a character; the pieces joined are the text of all ids."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._held: list[int] = []
+
+    def push(self, token: int) -> str:
+        """Return the text that is certain after this id; "" while a character is incomplete."""
+        self._held.append(token)
+        text = self._tokenizer.decode(self._held)
+        if text.endswith(_REPLACEMENT):  # the first bytes of a character, or bytes that never become one
+            return ""
+        self._held.clear()
+        return text
+
+    def flush(self) -> str:
+        """Return what is still held, with U+FFFD for incomplete characters."""
+        text = self._tokenizer.decode(self._held)
+        self._held.clear()
+        return text
