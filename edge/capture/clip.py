@@ -97,9 +97,8 @@ class Sampler(Generic[P]):
         self._clip, index = divmod(first_tick, grid.ticks_per_clip)
         self._tick = first_tick - index % 2
         self._picture: P | None = None
-        self._since_ns = grid.tick_ns(
-            self._tick
-        )  # of the newest picture, or where the wait for the first began
+        self._begin_ns = grid.tick_ns(self._tick)  # what lies before it is not ours
+        self._since_ns = self._begin_ns  # time of the newest picture, or where the wait for the first began
         self._until_ns: int | None = None  # the newest picture no longer stands from here on
         self._ever = False
         self._away = False
@@ -153,6 +152,8 @@ class Sampler(Generic[P]):
         No clip is made of nothing: where the video ends with a clip, that clip is the last.
         """
         out = self._run(end_ns)
+        if end_ns <= self._start_ns + SLACK_NS:
+            return out
         while self._tick < self._last_tick and self._grid.tick_ns(self._tick) + SLACK_NS < end_ns:
             out.extend(self._decide())
         if self._tick > self._first_tick:
@@ -186,7 +187,7 @@ class Sampler(Generic[P]):
         self._gaps: list[Span] = []
 
     def _count(self, at_ns: int) -> None:
-        if at_ns + SLACK_NS >= self._start_ns:  # else it only carries over into the clip
+        if at_ns + SLACK_NS >= max(self._start_ns, self._begin_ns):  # else it only carries over into the clip
             self._frames += 1
 
     def _decide(self) -> list[Chosen[P] | Done]:
@@ -225,7 +226,7 @@ class Sampler(Generic[P]):
 
     def _note_silence(self, known_ns: int, end_ns: int) -> None:
         """Record the silence from the newest picture to ``end_ns``, if it is a gap as far as is known."""
-        begin_ns = max(self._since_ns, self._start_ns)
+        begin_ns = max(self._since_ns, self._start_ns, self._begin_ns)
         long = known_ns - self._since_ns > self._grid.gap_limit_ns()
         if end_ns > begin_ns and (long or self._away or self._empty_since):
             reason = CAMERA_AWAY if self._away else NOTHING_NEW if self._ever else NOT_YET

@@ -9,61 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from edge.capture.clip import NS, Chosen, Done, Grid, Sampler, ticks_in
-from edge.capture.clock import MediaClock
 from edge.capture.events import Resize, Scale
 from edge.capture.picture import Converter, Decoded
-from edge.capture.source import Source, open_source
+from edge.capture.playback import Playback
 from edge.errors import EmptyVideoError
 from edge.records import ClipStats, Pair, Size
-
-
-def pair_of(chosen: Chosen[Decoded], size: Size, converter: Converter) -> Pair:
-    """Convert the pictures of a pair to uint8, shape (2, size.height, size.width, 3)."""
-    frames = np.stack([converter.rgb(chosen.first, size), converter.rgb(chosen.second, size)])
-    return Pair(chosen.index, chosen.time_s, frames)
-
-
-def timed_frames(source: Source, clock: MediaClock) -> Iterator[tuple[int, Decoded]]:
-    """Yield a file's pictures from here on with their times since its first picture."""
-    for picture in source.frames():
-        yield clock.time_ns(picture.pts_ns, picture.duration_ns), picture
-
-
-def frames_from(source: Source, clock: MediaClock, start_ns: int) -> Iterator[tuple[int, Decoded]] | None:
-    """Yield the pictures around a time and after it, beginning at or before it, without decoding all before it.
-
-    Args:
-        source: A file, just opened.
-        clock: Its clock, not yet used.
-        start_ns: Time since the first picture, >= 0.
-
-    Returns:
-        None where the file cannot be sought exactly (no times, or a seek that lands too late): open it again and
-        decode it from its beginning.
-    """
-    pictures = timed_frames(source, clock)
-    first = next(pictures, None)
-    if first is None or start_ns <= first[0]:
-        return _chained(first, pictures)
-    target_ns = clock.pts_ns(start_ns)
-    if target_ns is None or not source.seek(target_ns):
-        return None
-    landed = next(source.frames(), None)
-    if landed is None or landed.pts_ns is None or landed.pts_ns > target_ns:
-        return None
-    clock.sought(landed.pts_ns)
-    return _chained((clock.time_ns(landed.pts_ns, landed.duration_ns), landed), timed_frames(source, clock))
-
-
-def _chained(
-    first: tuple[int, Decoded] | None, rest: Iterator[tuple[int, Decoded]]
-) -> Iterator[tuple[int, Decoded]]:
-    if first is not None:
-        yield first
-        yield from rest
 
 
 class FileClip:
@@ -101,12 +52,12 @@ class FileClip:
         self._start_ns = round(start_s * NS)
         self._seconds = seconds
         self._fps = fps
-        self._source = open_source(str(path))
+        self._playback = Playback(str(path))
         self._converter = Converter(scale, resize)
         self._stats: ClipStats | None = None
-        self.source_size: Size = self._source.size
+        self.source_size: Size = self._playback.source.size
         self.size: Size = size_for(self.source_size)
-        self.duration_s: float | None = self._source.duration_s
+        self.duration_s: float | None = self._playback.source.duration_s
         self._work_s = time.perf_counter() - began
 
     def __enter__(self) -> Self:
@@ -119,12 +70,12 @@ class FileClip:
 
     def close(self) -> None:
         """Release the decoder."""
-        self._source.close()
+        self._playback.close()
 
     @property
     def damaged(self) -> int:
         """Packets that could not be decoded and were left out."""
-        return self._source.damaged
+        return self._playback.source.damaged
 
     def stats(self) -> ClipStats:
         """Return what was counted; valid once ``pairs`` is exhausted."""
@@ -149,32 +100,20 @@ class FileClip:
                 seconds = min(step.stats.seconds, self._seconds)
                 self._stats = replace(step.stats, seconds=seconds, decode_s=work_s)
                 return
-            pair = pair_of(step, self.size, self._converter)
+            pair = self._converter.pair(step, self.size)
             self._work_s += time.perf_counter() - began
             yield pair
             began = time.perf_counter()
         raise EmptyVideoError(
             f"the video {self._path} ends before the clip begins",
             evidence=[
-                f"the clip begins at {self._start_ns / NS:.1f} s, the video ends at {self._end_ns / NS:.1f} s"
+                f"the clip begins at {self._start_ns / NS:.1f} s",
+                f"the video ends at {self._playback.end_ns / NS:.1f} s",
             ],
             next_step="Choose an earlier start.",
         )
 
     def _steps(self, sampler: Sampler[Decoded]) -> Iterator[Chosen[Decoded] | Done]:
-        for at_ns, picture in self._pictures():
+        for at_ns, picture in self._playback.pictures(self._start_ns):
             yield from sampler.offer(at_ns - self._start_ns, picture)
-        self._end_ns = self._clock.end_ns
-        yield from sampler.finish(self._end_ns - self._start_ns)
-
-    def _pictures(self) -> Iterator[tuple[int, Decoded]]:
-        self._clock = MediaClock(self._source.nominal_ns)
-        if self._start_ns == 0:
-            return timed_frames(self._source, self._clock)
-        pictures = frames_from(self._source, self._clock, self._start_ns)
-        if pictures is None:
-            self._source.close()
-            self._source = open_source(str(self._path))
-            self._clock = MediaClock(self._source.nominal_ns)
-            pictures = timed_frames(self._source, self._clock)
-        return pictures
+        yield from sampler.finish(self._playback.end_ns - self._start_ns)

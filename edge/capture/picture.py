@@ -15,9 +15,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from edge.capture.clip import NS
+from edge.capture.clip import NS, Chosen
 from edge.capture.events import Resize, Scale
-from edge.records import Size
+from edge.records import Pair, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,11 @@ def decoded(frame: Any, *, arrival_ns: int, cost_s: float) -> Decoded:
     )
 
 
+def _array(frame: Any) -> NDArray[np.uint8]:
+    array: NDArray[np.uint8] = frame.to_ndarray()  # of rgb24: uint8, (H, W, 3)
+    return array
+
+
 class Converter:
     """Makes RGB of chosen pictures; the last one is kept, since ticks repeat pictures.
 
@@ -120,14 +125,18 @@ class Converter:
             self._last = (picture, size, self._convert(picture, size))
         return self._last[2]
 
+    def pair(self, chosen: Chosen[Decoded], size: Size) -> Pair:
+        """Return a pair of the grid with its pictures converted."""
+        frames = np.stack([self.rgb(chosen.first, size), self.rgb(chosen.second, size)])
+        return Pair(chosen.index, chosen.time_s, frames)
+
     def _convert(self, picture: Decoded, size: Size) -> NDArray[np.uint8]:
         if self._scale == "fast":
             stored = picture.orientation.upright(size)
             frame = self._reformatter.reformat(
                 picture.frame, stored.width, stored.height, "rgb24", interpolation=Interpolation.BICUBIC
             )
-            return picture.orientation.apply(frame.to_ndarray())
-        rgb = picture.orientation.apply(
-            self._reformatter.reformat(picture.frame, format="rgb24").to_ndarray()
-        )
+            return picture.orientation.apply(_array(frame))
+        frame = self._reformatter.reformat(picture.frame, format="rgb24")
+        rgb = picture.orientation.apply(_array(frame))
         return rgb if picture.size == size else self._resize(rgb, size)

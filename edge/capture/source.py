@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -19,6 +20,7 @@ from edge.records import Size
 
 # A camera may need this long until its next key frame, before which nothing can be decoded.
 NO_PICTURE_S = 30.0
+END_OF_FILE = "end of file"
 FALLBACK_RATE = 25  # pictures per second where neither the container nor the codec says
 
 # FFmpeg's demuxer for ANSI art opens every .txt as a video of a terminal.
@@ -67,8 +69,8 @@ class Source:
                 evidence=[f"{self.damaged} damaged packets: {self._reason}"] if self.damaged else [],
                 next_step="Copy it again from where it comes from.",
             )
-        self._first: Decoded | None = first
         self.size: Size = first.size
+        self._frames: Iterator[Decoded] = itertools.chain((first,), self._decoding)
 
     def __enter__(self) -> Self:
         return self
@@ -81,21 +83,18 @@ class Source:
     def close(self) -> None:
         """Release the decoder and the connection."""
         self._decoding.close()
-        self._first = None
+        self._frames = iter(())
         self._container.close()
 
     def frames(self) -> Iterator[Decoded]:
-        """Yield the pictures from here on, in the order of presentation.
+        """Return the pictures from here on, in the order of presentation; calling it again goes on.
 
         A damaged packet is counted and left out; a file that is damaged at its end yields what it has.
 
         Raises:
-            CameraLostError: A live source stopped delivering.
+            CameraLostError: (from the iterator) A live source stopped delivering.
         """
-        if self._first is not None:
-            first, self._first = self._first, None
-            yield first
-        yield from self._decoding
+        return self._frames
 
     def seek(self, pts_ns: int) -> bool:
         """Go to the key picture at or before a presentation time of a file; False where that is not possible."""
@@ -105,9 +104,8 @@ class Source:
         except av.FFmpegError:
             return False
         self._decoding.close()
-        self._first = None
         self.ended = ""
-        self._decoding = self._decode()
+        self._frames = self._decoding = self._decode()
         return True
 
     def _decode(self) -> Generator[Decoded, None, None]:
@@ -148,7 +146,7 @@ class Source:
             self.ended = f"damaged: {error.strerror}"
             return None
         if packet is None or (packet.size == 0 and packet.dts is None):
-            self.ended = "end of file"
+            self.ended = END_OF_FILE
             return None
         return packet
 
