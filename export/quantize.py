@@ -93,8 +93,8 @@ def _pack(numbers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     if bits == 8:
         return numbers
     if numbers.shape[-1] % 2:
-        numbers = np.pad(numbers, [(0, 0)] * (numbers.ndim - 1) + [(0, 1)])
-    packed: NDArray[np.uint8] = numbers[..., 0::2] | (numbers[..., 1::2] << 4)
+        numbers = np.concatenate([numbers, np.zeros((*numbers.shape[:-1], 1), np.uint8)], axis=-1)
+    packed: NDArray[np.uint8] = numbers[..., 0::2] | (numbers[..., 1::2] << np.uint8(4))
     return packed
 
 
