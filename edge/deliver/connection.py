@@ -27,7 +27,8 @@ ONLINE = b"online"
 OFFLINE = b"offline"
 WINDOW = 8  # messages of QoS 1 that may wait for their acknowledgement at once
 EXPIRY_S = 7 * 24 * 3600  # MQTT 5: how long a broker keeps an answer for a subscriber that is away
-CONNACK_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # for TCP, for TLS and for the CONNACK
+SILENCE_S = 3.0  # a broker of 3.1.1 may misread MQTT 5's CONNECT and wait for more of it (amqtt does)
 
 _UNSUPPORTED_VERSION = 0x84  # MQTT 5, 3.2.2.2; paho translates 3.1.1's code 1 to it
 _PROTOCOL_NAMES = {MQTTProtocolVersion.MQTTv5: "MQTT 5", MQTTProtocolVersion.MQTTv311: "MQTT 3.1.1"}
@@ -38,7 +39,7 @@ class LostError(DeliveryError):
 
 
 class ProtocolRefusedError(LostError):
-    """The broker does not speak this version of MQTT."""
+    """The broker does not speak this version of MQTT: it said so, or did not answer the CONNECT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +91,15 @@ class Connection:
         client_id: str,
         protocol: MQTTProtocolVersion,
         will_topic: str,
-        timeout_s: float = CONNACK_TIMEOUT_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.protocol = _PROTOCOL_NAMES[protocol]
         self.window = WINDOW
         self._flights: dict[int, _Flight] = {}
         self._receipts: list[Receipt] = []
         self._open = False
+        self._refused = False  # for another reason than the version
         self._lost = ""
-        self._version_refused = False
         self._five = protocol == MQTTProtocolVersion.MQTTv5
         self._client = Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, reconnect_on_failure=False
@@ -123,7 +124,7 @@ class Connection:
                 self._client.username_pw_set(settings.username, settings.password())
             if settings.tls:
                 self._client.tls_set_context(_tls(settings))
-            self._client.connect(settings.host, settings.port, settings.keepalive_s, clean_start=True)
+            self._client.connect(settings.host, settings.port, settings.keepalive_s)
         except EdgeError as error:
             raise LostError("; ".join([error.what, *error.evidence])) from error
         except ssl.SSLCertVerificationError as error:
@@ -132,12 +133,12 @@ class Connection:
             raise LostError(f"TLS failed: {error.reason or error}") from error
         except TimeoutError as error:
             raise LostError("the broker does not answer") from error
-        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be encoded
             raise LostError(getattr(error, "strerror", None) or str(error)) from error
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + (min(SILENCE_S, timeout_s) if self._five else timeout_s)
         while not self._open:
             if time.monotonic() > deadline:
-                raise LostError("the broker does not answer the CONNECT")
+                raise ProtocolRefusedError("the broker does not answer the CONNECT")
             self.turn(None, 0.2)
 
     def disconnect(self) -> None:
@@ -181,9 +182,8 @@ class Connection:
             raise self._loss()
 
     def _loss(self) -> LostError:
-        if self._version_refused:
-            return ProtocolRefusedError(self._lost)
-        return LostError(self._lost or "the connection was lost")
+        text = self._lost or "the connection was lost"
+        return LostError(text) if self._open or self._refused else ProtocolRefusedError(text)
 
     # --- Messages ----------------------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class Connection:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._version_refused = reason.value == _UNSUPPORTED_VERSION
+            self._refused = reason.value != _UNSUPPORTED_VERSION
             self._lost = f"the broker refused the connection: {reason}"
             return
         self._open = True

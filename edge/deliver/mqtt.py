@@ -21,9 +21,9 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge.config import MqttSettings
 from edge.deliver.connection import (
-    CONNACK_TIMEOUT_S,
     OFFLINE,
     ONLINE,
+    TIMEOUT_S,
     Connection,
     LostError,
     Parcel,
@@ -119,7 +119,6 @@ class Publisher:
         self._telemetry: deque[tuple[str, bytes]] = deque(maxlen=TELEMETRY_KEPT)
         self._held: dict[str, float] = {}  # cameras of which a message was refused, and until when they wait
         self._refused: set[str] = set()  # topics on which the broker refused the last message
-        self._protocol = MQTTProtocolVersion.MQTTv5
         self._connected = False
         self._trouble = ""
         self._last_ack_s: float | None = None
@@ -217,12 +216,6 @@ class Publisher:
             last = self._closing.is_set()
             try:
                 self._live()
-            except ProtocolRefusedError as error:
-                if self._protocol == MQTTProtocolVersion.MQTTv5:
-                    self._protocol = MQTTProtocolVersion.MQTTv311
-                    continue
-                self._protocol = MQTTProtocolVersion.MQTTv5  # it was updated meanwhile
-                self._say_lost(error.what)
             except LostError as error:
                 self._say_lost(error.what)
             except Exception as error:  # noqa: BLE001 - a defect must not end delivery: the next client is a fresh one
@@ -264,13 +257,19 @@ class Publisher:
             connection.close()
 
     def _open(self) -> Connection:
-        timeout_s = CONNACK_TIMEOUT_S
+        try:
+            return self._connect(MQTTProtocolVersion.MQTTv5)
+        except ProtocolRefusedError:
+            return self._connect(MQTTProtocolVersion.MQTTv311)
+
+    def _connect(self, protocol: MQTTProtocolVersion) -> Connection:
+        timeout_s = TIMEOUT_S
         if self._closing.is_set():
             timeout_s = max(0.1, min(timeout_s, self._deadline_s - time.monotonic()))
         return Connection(
             self._settings,
             client_id=self._client_id,
-            protocol=self._protocol,
+            protocol=protocol,
             will_topic=self._topics.availability(),
             timeout_s=timeout_s,
         )
