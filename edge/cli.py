@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge.shell import Request
 
 DEMO = "demo"
+DEMO_FPS = 8.0
 
 app = typer.Typer(
     name="edge",
@@ -166,13 +167,14 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 @app.command()
 def demo(
-    seconds: Annotated[float, typer.Option(help="Length of each clip, 2..60.", min=2.0, max=60.0)] = 10.0,
+    seconds: Annotated[float, typer.Option(help="Length of each clip, 2..60.", min=2.0, max=60.0)] = 20.0,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole service once, with an embedded broker, on the bundle and the video inside the package."""
     from edge.demo.run import run_demo
 
-    raise typer.Exit(run_demo(seconds=seconds, as_json=as_json))
+    _check_grid(seconds, DEMO_FPS)
+    raise typer.Exit(run_demo(seconds=seconds, as_json=as_json, write=typer.echo))
 
 
 @app.command()
