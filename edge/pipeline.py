@@ -89,7 +89,7 @@ class ClipJob:
         Args:
             stats: What was counted of the clip.
             end_mono_ns: CLOCK_MONOTONIC of the clip's end where it happened live; it dates ``latency.after_end``.
-            on_token: Called with the number of tokens that the present answer has so far.
+            on_token: Called with every token of an answer as it is written.
 
         Raises:
             EmptyVideoError: No pair was pushed; at the call, not at the first answer. The daemon announces such a clip

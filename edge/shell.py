@@ -117,8 +117,15 @@ def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipR
                     next_step="Give a smaller --start, or another video.",
                 )
             answers = []
-            finish = job.finish(stats, on_token=watcher.step)
+            written: list[int] = []
+
+            def count(token: int) -> None:
+                written.append(token)
+                watcher.step(len(written))
+
+            finish = job.finish(stats, on_token=count)
             for prompt in prompts:
+                written.clear()
                 watcher.begin(prompt.name, prompt.max_tokens)
                 answers.append(next(finish))
                 memory.sample()
@@ -126,6 +133,7 @@ def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipR
                 request,
                 answers,
                 stats,
+                damaged=clip.damaged,
                 video=Video(
                     path=str(request.video),
                     seconds=None if clip.duration_s is None else round(clip.duration_s, 3),
@@ -152,6 +160,7 @@ def _report(
     answers: Sequence[Answer],
     stats: ClipStats,
     *,
+    damaged: int,
     video: Video,
     tokens_video: int,
     seconds: Seconds,
@@ -172,6 +181,7 @@ def _report(
             frames_repeated=made.frames_repeated,
             frames_empty=stats.ticks_empty,
             frames_decoded=stats.frames_decoded,
+            packets_damaged=damaged,
             pairs=made.pairs,
             tokens_video=tokens_video,
             tokens_in=max(answer.provenance.tokens_in for answer in answers),

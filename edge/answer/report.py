@@ -36,6 +36,7 @@ class Counts(Message):
         frames_repeated: Of these, ticks that show the same picture as the tick before.
         frames_empty: Ticks without any picture.
         frames_decoded: Pictures that the video holds in the clip.
+        packets_damaged: Packets that could not be decoded and were left out.
         pairs: Pairs of frames that the model was shown.
         tokens_video: Tokens of the clip before any question.
         tokens_in: The longest context before an answer, question included.
@@ -46,6 +47,7 @@ class Counts(Message):
     frames_repeated: int
     frames_empty: int
     frames_decoded: int
+    packets_damaged: int
     pairs: int
     tokens_video: int
     tokens_in: int

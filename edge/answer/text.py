@@ -119,6 +119,8 @@ def _facts(report: ClipReport, width: int) -> Iterator[str]:
         f"{frames}, {counts.pairs} pairs of {report.frame_width} x {report.frame_height} pixels, "
         f"{counts.tokens_video:,} tokens",
     )
+    if counts.packets_damaged:
+        yield fact("damaged", f"{counts.packets_damaged} packets of the video could not be decoded")
     gaps = {(gap.start, gap.end, gap.reason) for answer in report.answers for gap in answer.gaps}
     for start, end, reason in sorted(gaps):
         yield fact("not seen", f"{start:.1f} - {end:.1f} s of the clip: {reason}")

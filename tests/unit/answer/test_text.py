@@ -31,7 +31,7 @@ def report(*answers: Answer, note: str = "", seconds: float | None = 79.5, path:
         video=Video(path=path, seconds=seconds, start=0, end=60, width=768, height=576),
         model="toy", recipe="int8", bundle="f" * 64, note=note, fps=8, frame_width=256, frame_height=192,
         counts=Counts(
-            frames=480, frames_repeated=3, frames_empty=0, frames_decoded=600, pairs=240, tokens_video=13640,
+            frames=480, frames_repeated=3, frames_empty=0, frames_decoded=600, packets_damaged=2, pairs=240, tokens_video=13640,
             tokens_in=13900, tokens_out=90,
         ),
         seconds=Seconds(load=1, video=2, vision=3, prefill=4, text=5, total=16),
@@ -66,6 +66,7 @@ def test_a_person_reads_what_happened_where_and_at_what_cost() -> None:
     assert "load 1.0, video decode 2.0, vision 3.0, prefill 4.0, text 5.0" in text
     assert "peak 800 MiB, of which 300 MiB anonymous" in text
     assert "cut short by its budget" in text
+    assert "2 packets of the video could not be decoded" in text
 
 
 def test_the_note_of_an_untrustworthy_model_comes_before_its_words() -> None:

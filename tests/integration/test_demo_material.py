@@ -1,0 +1,62 @@
+"""The bundle and the video inside the package are what their generators make."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice, pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from edge.model.bundle import open_bundle
+from edge.share import demo_bundle, demo_clip
+from export.demo import clip, toy
+
+PACKAGE_MIB_MAX = 1.5
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.make(tmp_path_factory.mktemp("made") / "bundle")
+
+
+def test_the_bundle_is_whole_small_and_warns() -> None:
+    bundle = open_bundle(demo_bundle(), full=True)
+    assert bundle.manifest.model.note == toy.NOTE
+    assert {path.name for path in demo_bundle().iterdir()} == {"manifest.json", *bundle.manifest.files}
+    assert sum(path.stat().st_size for path in demo_bundle().iterdir()) < PACKAGE_MIB_MAX * 2**20
+    assert demo_clip().stat().st_size < 400 * 1024
+
+
+def test_the_generator_makes_the_bundle(made: Path) -> None:
+    packaged, again = (json.loads((path / "manifest.json").read_text()) for path in (demo_bundle(), made))
+    sizes = []
+    for manifest in (packaged, again):
+        del manifest["created"], manifest["software"]
+        files = manifest.pop("files")
+        # What onnx writes into a graph may change with its version; the weights and the vocabulary may not.
+        sizes.append({name: file["size"] for name, file in files.items() if not name.endswith(".onnx")})
+    assert packaged == again
+    assert sizes[0] == sizes[1]
+    for name in sizes[0]:
+        one, other = (np.fromfile(path / name, np.uint8) for path in (demo_bundle(), made))
+        # exp and log may differ in the last place between processors: a handful of bytes, not more.
+        assert np.count_nonzero(one != other) <= 1e-3 * one.size, name
+
+
+def test_the_generator_draws_the_video() -> None:
+    with av.open(str(demo_clip())) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate) == (clip.WIDTH, clip.HEIGHT, clip.FPS)
+        assert stream.frames == clip.FPS * clip.SECONDS
+        for number, (decoded, drawn) in enumerate(zip(container.decode(stream), clip.frames(), strict=True)):
+            if number % 100 == 50:
+                difference = decoded.to_ndarray(format="rgb24").astype(int) - drawn
+                assert np.abs(difference).mean() < 6, number
+
+
+def test_the_drawn_shapes_move() -> None:
+    frames = list(islice(clip.frames(), 0, 400, 100))
+    assert all((one != other).any() for one, other in pairwise(frames))

@@ -1,0 +1,170 @@
+"""One clip through all stages, with the real engine on the bundle inside the package."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge import messages
+from edge.answer.prompts import prompt_from
+from edge.config import DEFAULT_PROMPTS, PromptSettings
+from edge.errors import EmptyVideoError, ModelError
+from edge.messages import Answer
+from edge.model.bundle import open_bundle
+from edge.model.engine import Engine
+from edge.pipeline import ClipJob
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size, Span
+from edge.share import demo_bundle
+
+SECONDS, FPS = 4.0, 8.0
+SIZE = Size(64, 96)
+PLAN = ClipPlan(
+    camera="yard",
+    seq=0,
+    clip_id=messages.clip_id("edge", "yard", "epoch", 0),
+    t_start=datetime(2026, 11, 1, tzinfo=UTC),
+    clock_synced=True,
+    seconds=SECONDS,
+    fps=FPS,
+    size=SIZE,
+    source_size=Size(240, 320),
+)
+STATS = ClipStats(
+    seconds=SECONDS,
+    ticks=32,
+    frames_decoded=40,
+    ticks_repeated=0,
+    ticks_empty=0,
+    pairs=16,
+    late_max_s=0.1,
+    gaps=(),
+    decode_s=0.5,
+)
+PROMPTS = [prompt_from(settings.model_copy(update={"max_tokens": 60})) for settings in DEFAULT_PROMPTS]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(open_bundle(demo_bundle())) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    rng = np.random.default_rng(3)
+    frames = rng.integers(0, 256, (16, 2, SIZE.height, SIZE.width, 3), dtype=np.uint8)
+    return [Pair(index, (2 * index + 0.5) / FPS, frames[index]) for index in range(16)]
+
+
+def job(engine: Engine, prompts: Sequence[Prompt] = PROMPTS) -> ClipJob:
+    return ClipJob(engine, device="edge", plan=PLAN, prompts=prompts)
+
+
+def said(answer: Answer) -> dict[str, Any]:
+    """What must not depend on how the work was cut up: all but the seconds it took."""
+    return answer.model_dump(exclude={"provenance": {"latency", "temperature_c"}})
+
+
+def test_every_prompt_is_answered_in_order_from_one_look(engine: Engine, pairs: list[Pair]) -> None:
+    work = job(engine)
+    work.push(pairs)
+    answers = list(work.finish(STATS))
+    assert [(answer.prompt, answer.kind) for answer in answers] == [
+        ("summary", "summary"),
+        ("spatial", "spatial"),
+    ]
+    for answer in answers:
+        assert answer.provenance.pairs == answer.provenance.pairs_offered == 16
+        assert answer.provenance.bundle == engine.bundle.hash
+        assert answer.provenance.note == engine.bundle.manifest.model.note != ""
+        assert answer.provenance.tokens_in > 16 * 6
+        assert answer.provenance.latency.after_end is None
+        assert 0 < answer.confidence.value < 1
+        assert all(0 <= event.start <= SECONDS and 0 <= event.end <= SECONDS for event in answer.events)
+
+
+def test_the_grouping_of_pairs_changes_nothing(engine: Engine, pairs: list[Pair]) -> None:
+    whole, single = job(engine), job(engine)
+    whole.push(pairs)
+    for pair in pairs:
+        single.push([pair])
+        single.push([])
+    assert [said(answer) for answer in whole.finish(STATS)] == [
+        said(answer) for answer in single.finish(STATS)
+    ]
+
+
+def test_an_answer_does_not_depend_on_the_questions_before_it(engine: Engine, pairs: list[Pair]) -> None:
+    both, alone = job(engine), job(engine, PROMPTS[1:])
+    for work in (both, alone):
+        work.push(pairs)
+    assert said(list(both.finish(STATS))[1]) == said(next(alone.finish(STATS)))
+
+
+def test_each_answer_comes_as_soon_as_it_is_ready(engine: Engine, pairs: list[Pair]) -> None:
+    work = job(engine)
+    work.push(pairs)
+    end = time.monotonic_ns()
+    told: list[int] = []
+    answers = work.finish(STATS, end_mono_ns=end, on_token=told.append)
+    first = next(answers)
+    assert 0 < len(told) <= first.provenance.tokens_out
+    assert first.provenance.latency.after_end is not None
+    second = next(answers)
+    assert second.provenance.latency.after_end is not None
+    assert second.provenance.latency.after_end > first.provenance.latency.after_end > 0
+
+
+def test_a_gap_makes_every_answer_partial(engine: Engine, pairs: list[Pair]) -> None:
+    work = job(engine)
+    work.push(pairs[:8])
+    stats = replace(STATS, ticks_empty=16, pairs=8, gaps=(Span(2.0, 4.0, "camera away"),))
+    answers = list(work.finish(stats))
+    assert {answer.status for answer in answers} == {"partial"}
+    assert {answer.gaps for answer in answers} == {
+        (messages.Gap(start=2.0, end=4.0, reason="camera away"),),
+    }
+
+
+def test_a_clip_without_a_picture_is_refused_at_once(engine: Engine) -> None:
+    work = job(engine)
+    work.push([])
+    with pytest.raises(EmptyVideoError):
+        work.finish(replace(STATS, ticks_empty=32, pairs=0))
+
+
+def test_a_finished_clip_takes_no_more_pairs(engine: Engine, pairs: list[Pair]) -> None:
+    work = job(engine)
+    work.push(pairs)
+    work.finish(STATS)
+    with pytest.raises(ModelError, match="finished"):
+        work.push(pairs)
+
+
+def test_the_smallest_budget_still_gives_whole_answers(engine: Engine, pairs: list[Pair]) -> None:
+    prompts = [
+        prompt_from(
+            PromptSettings.model_validate({"name": kind, "kind": kind, "text": "?", "max_tokens": 16})
+        )
+        for kind in messages.BODIES
+    ]
+    work = job(engine, prompts)
+    work.push(pairs)
+    answers = list(work.finish(STATS))
+    assert [answer.kind for answer in answers] == list(messages.BODIES)
+    assert all(answer.headline for answer in answers)
+    assert all(answer.provenance.truncated for answer in answers)
+
+
+def test_long_questions_fit_beside_the_clip(engine: Engine, pairs: list[Pair]) -> None:
+    settings = PromptSettings(name="long", kind="ask", text="\N{SNOWMAN}" * 3000, max_tokens=16)
+    work = job(engine, [prompt_from(settings)])
+    work.push(pairs)
+    (answer,) = work.finish(STATS)
+    assert answer.provenance.tokens_in > 3000
