@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edge.answer.text import plain
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from edge.shell import Watcher
 
@@ -28,14 +28,16 @@ class _Silent:
 class _Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("", total=None)
+        self._task: TaskID | None = None
 
     def begin(self, what: str, total: int | None) -> None:
-        self._progress.remove_task(self._task)
+        if self._task is not None:
+            self._progress.remove_task(self._task)
         self._task = self._progress.add_task(_PARTS.get(what, f"writing: {plain(what)}"), total=total)
 
     def step(self, done: int) -> None:
-        self._progress.update(self._task, completed=done)
+        if self._task is not None:
+            self._progress.update(self._task, completed=done)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from edge.demo.subscriber import Subscriber
 from edge.errors import EXIT_CONFIG, EXIT_FAILURE
 from edge.share import demo_bundle, demo_clip
 from export.demo import clip as drawn
@@ -283,10 +284,11 @@ def findings(result: subprocess.CompletedProcess[str]) -> dict[str, dict[str, An
 def test_check_finds_nothing_wrong_where_nothing_is(edge: Any, tmp_path: Path) -> None:
     if not have_mosquitto():
         absent("mosquitto", "mosquitto, mosquitto-clients")
-    with Mosquitto(tmp_path / "broker") as broker:
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker.host, broker.port) as subscriber:
         path = config(tmp_path, port=broker.port)
         result = edge("check", path, "--json")
         lines = edge("check", path).stdout.splitlines()
+        assert subscriber.received == []  # nobody is told anything, least of all that the device is offline
     found = findings(result)
     assert result.returncode == 0
     assert list(found) == ["config", "bundle", "model", "camera yard", "broker", "clock", "disk"]
