@@ -94,6 +94,7 @@ class Outbox:
         self._ledger = Ledger()
         self._store: Store | None = None
         self._unread = False
+        self._overflowing = False
         self.degraded = ""  # why the disk does not hold everything, or ""
         self.notice = ""  # what was wrong with the file at the start, or ""
         self.epoch = str(uuid.uuid4())
@@ -205,10 +206,11 @@ class Outbox:
     def ack(self, *ids: str) -> None:
         """Remove delivered messages; ids that do not wait (any longer) are passed over."""
         with self._lock:
-            known = [key for key in ids if key in self._queue]
+            known = [key for key in dict.fromkeys(ids) if key in self._queue]
             for key in known:
                 self._remove(key)
             if known:
+                self._overflowing = False
                 self._save()
 
     def stats(self) -> OutboxStats:
@@ -225,8 +227,9 @@ class Outbox:
         dropped = self._trim()
         if not self._save():
             dropped += self._trim_memory()
-        if dropped:
-            _LOG.warning("outbox: %d message(s) dropped for want of room, the oldest first", len(dropped))
+        if dropped and not self._overflowing:
+            self._overflowing = True
+            _LOG.warning("outbox %s is full: the oldest messages are dropped, and counted", self._path)
         return tuple(dropped)
 
     def _append(self, entry: Queued) -> None:

@@ -282,6 +282,7 @@ def _create(path: Path) -> bool:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
+        os.close(os.open(path, os.O_RDWR))  # says why it cannot be used, where SQLite would only say that
         return False
     return True
 
