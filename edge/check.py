@@ -69,7 +69,7 @@ def run_checks(path: Path) -> Iterator[Finding]:
 
     try:
         settings = load(path)
-        _check_names(settings)
+        _check_settings(settings)
     except ConfigError as error:
         yield _problem("config", error)
         return
@@ -106,17 +106,31 @@ def _problem(name: str, error: EdgeError) -> Finding:
     )
 
 
-def _check_names(settings: Settings) -> None:
-    """Build every topic once: a name that cannot be part of one, or is taken by the service, is a wrong key."""
+def _check_settings(settings: Settings) -> None:
+    """Check what the types of the configuration cannot: topics can be built, and secrets can be read.
+
+    Raises:
+        ConfigError: A name cannot be part of a topic or is taken by the service; a file cannot be read.
+    """
     from edge.deliver.topics import Topics
 
+    mqtt = settings.mqtt
     try:
-        topics = Topics(settings.mqtt.root, settings.device.id)
+        topics = Topics(mqtt.root, settings.device.id)
         for camera in settings.camera:
             for prompt in settings.prompt:
                 topics.answer(camera.id, prompt.name)
     except DeliveryError as error:
         raise ConfigError(error.what, evidence=error.evidence, next_step=error.next_step) from error
+    mqtt.password()
+    for key in ("ca_file", "cert_file", "key_file"):
+        path = getattr(mqtt, key)
+        if path is not None and not os.access(path, os.R_OK):
+            raise ConfigError(
+                f"mqtt.{key} cannot be read",
+                evidence=[f"{path} is missing or not readable by this user"],
+                next_step=f"Copy the file there, or correct mqtt.{key}.",
+            )
 
 
 def _bundle(settings: Settings, found: list[Bundle]) -> str:

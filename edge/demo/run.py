@@ -71,17 +71,17 @@ def run_demo(*, seconds: float, as_json: bool, write: Callable[[str], None]) -> 
         EdgeError: The broker or the daemon does not run.
     """
     show = _show_json if as_json else _show
-    if not as_json:
-        write(
-            f"An MQTT broker, the service, and a subscriber on this machine; {VIDEO_S:g} s of video in clips of "
-            f"{seconds:g} s, at full speed."
-        )
-        write(f"note: {_note()}\n")
     with (
         DemoBroker() as broker,
         tempfile.TemporaryDirectory(prefix="edgeclip-demo-") as directory,
         Subscriber(broker.host, broker.port) as subscriber,
     ):
+        if not as_json:
+            write(
+                f"An MQTT broker, the service, and a subscriber on this machine; {VIDEO_S:g} s of video in clips of "
+                f"{seconds:g} s, at full speed."
+            )
+            write(f"note: {_note()}\n")
         config = Path(directory) / "edge.toml"
         config.write_text(
             _CONFIG.format(

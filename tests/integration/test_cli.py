@@ -315,13 +315,31 @@ def test_check_names_all_that_is_wrong_with_a_next_step(edge: Any, tmp_path: Pat
         ("surprise = 1", "outbox.surprise: unknown key"),
         ('[[prompt]]\nname = "skipped"\nkind = "summary"', "skipped"),
         ("[clip]\nseconds = 1", "clip.seconds"),
+        ('[device]\nid = "A B"', "device.id"),
     ],
 )
-def test_check_and_run_refuse_a_wrong_configuration(edge: Any, tmp_path: Path, extra: str, said: str) -> None:
-    path = config(tmp_path, port=1, extra=extra)
-    result = edge("check", path)
+def test_check_refuses_a_wrong_configuration(edge: Any, tmp_path: Path, extra: str, said: str) -> None:
+    result = edge("check", config(tmp_path, port=1, extra=extra))
     assert result.returncode == EXIT_CONFIG
+    assert result.stdout.startswith("problem  config: ")
     assert said in result.stdout
+
+
+def test_check_refuses_secrets_that_cannot_be_read(edge: Any, tmp_path: Path) -> None:
+    path = config(tmp_path, port=1)
+    text = path.read_text()
+    for keys in ('username = "pi"\npassword_file = "gone"', 'tls = true\nca_file = "gone"'):
+        path.write_text(text.replace("[mqtt]\n", f"[mqtt]\n{keys}\n"))
+        result = edge("check", path)
+        assert result.returncode == EXIT_CONFIG
+        assert "gone" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "status"])
+def test_other_commands_refuse_a_wrong_configuration_too(edge: Any, tmp_path: Path, command: str) -> None:
+    said = one_error(edge(command, config(tmp_path, port=1, extra="surprise = 1")), EXIT_CONFIG)
+    assert "outbox.surprise: unknown key" in said
+    one_error(edge(command, tmp_path / "none.toml"), EXIT_CONFIG)
 
 
 def test_check_tells_a_damaged_bundle_by_its_exit_code(edge: Any, tmp_path: Path) -> None:
