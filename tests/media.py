@@ -65,6 +65,7 @@ class Shot:
         options: For the encoder; B-frames are off unless asked for.
         rotation: Counter-clockwise degrees in the container's display matrix.
         container: Options of the muxer.
+        zoom: Times the usual size.
     """
 
     codec: str = "libx264"
@@ -72,6 +73,7 @@ class Shot:
     options: tuple[tuple[str, str], ...] = (("bf", "0"), ("g", "12"))
     rotation: int = 0
     container: tuple[tuple[str, str], ...] = ()
+    zoom: int = 1
 
 
 def film(path: Path, ticks: Sequence[int], shot: Shot = Shot(), *, first: int = 0) -> Path:
@@ -81,13 +83,15 @@ def film(path: Path, ticks: Sequence[int], shot: Shot = Shot(), *, first: int = 
         step = min((b - a for a, b in pairwise(ticks)), default=100)
         rate = (1 / (shot.base * step)).limit_denominator(1001)
         stream = out.add_stream(shot.codec, rate=rate, options=dict(shot.options))
-        stream.width, stream.height = WIDTH, HEIGHT
+        stream.width, stream.height = WIDTH * shot.zoom, HEIGHT * shot.zoom
         stream.pix_fmt = "yuvj420p" if shot.codec == "mjpeg" else "yuv420p"
         stream.codec_context.time_base = shot.base
         if shot.rotation:
             stream.set_display_rotation(shot.rotation)
         for number, tick in enumerate(ticks, start=first):
-            frame = av.VideoFrame.from_ndarray(stamped(number), "rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                stamped(number).repeat(shot.zoom, 0).repeat(shot.zoom, 1), "rgb24"
+            )
             frame.pts, frame.time_base = tick, shot.base
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

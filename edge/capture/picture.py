@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -78,15 +79,14 @@ class Decoded:
     frame: VideoFrame
 
 
-def decoded(frame: Any, *, arrival_ns: int, cost_s: float) -> Decoded:
-    """Wrap a frame of PyAV."""
+def decoded(frame: Any, *, base: Fraction, arrival_ns: int, cost_s: float) -> Decoded:
+    """Wrap a frame of PyAV; ``base`` is the stream's time base, since flushed frames have lost theirs."""
     matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
     orientation = orientation_of(bytes(matrix)) if matrix is not None else Orientation()
-    base = frame.time_base
 
     def ns(value: int | None) -> int | None:
         # Integer arithmetic: a picture at 3/24 s lies exactly on the tick at 1/8 s.
-        return None if value is None or not base else value * base.numerator * NS // base.denominator
+        return None if value is None else value * base.numerator * NS // base.denominator
 
     return Decoded(
         pts_ns=ns(frame.pts),

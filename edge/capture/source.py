@@ -124,7 +124,9 @@ class Source:
             cost_s += time.perf_counter() - started
             for frame in frames:
                 seen = time.monotonic()
-                yield decoded(frame, arrival_ns=time.monotonic_ns(), cost_s=cost_s)
+                yield decoded(
+                    frame, base=self._stream.time_base, arrival_ns=time.monotonic_ns(), cost_s=cost_s
+                )
                 cost_s = 0.0
             if packet is None:
                 break

@@ -83,10 +83,11 @@ def test_a_picture_that_ticks_repeat_is_converted_once() -> None:
 
 def test_times_are_exact_on_the_tick() -> None:
     frame = av.VideoFrame(16, 16, "rgb24")
-    frame.pts, frame.time_base = 3, Fraction(1, 24)
-    assert decoded(frame, arrival_ns=0, cost_s=0.0).pts_ns == 125_000_000
+    frame.pts = 3
+    base = Fraction(1, 24)
+    assert decoded(frame, base=base, arrival_ns=0, cost_s=0.0).pts_ns == 125_000_000
     frame.pts = None
-    assert decoded(frame, arrival_ns=0, cost_s=0.0).pts_ns is None
+    assert decoded(frame, base=base, arrival_ns=0, cost_s=0.0).pts_ns is None
 
 
 def test_a_full_mailbox_drops_the_oldest_and_counts_it() -> None:
