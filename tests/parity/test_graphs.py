@@ -18,8 +18,7 @@ from tests.reference import transformers
 TOYS = ("toy_tied", "toy_untied")
 TOKENS = 150
 ROWS = 163  # of the arena: more than the tokens, and odd
-BOUND = 1e-3  # of the largest logit
-EXPECTED = 2e-5  # what float32 usually leaves, times five
+EXPECTED = 2e-5  # of the largest logit: what float32 leaves, times five; 1e-3 is promised
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,16 @@ class Pair:
         return ort.InferenceSession(self.bundle / file, options, providers=["CPUExecutionProvider"])
 
 
-@pytest.fixture(scope="module", params=TOYS)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    place = tmp_path_factory.mktemp(request.param)
-    source = checkpoints.write(request.param, place / "checkpoint")
+def make(preset: str, place: Path) -> Pair:
+    source = checkpoints.write(preset, place / "checkpoint")
     made = convert(str(source), place / "bundle", load_recipe("fp32"))
     model = transformers().Qwen3_5ForConditionalGeneration.from_pretrained(source, dtype="float32").eval()
     return Pair(model, made.bundle.path, made.bundle.manifest)
+
+
+@pytest.fixture(scope="module", params=TOYS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return make(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def places(rng: np.random.Generator) -> NDArray[np.int64]:
@@ -119,6 +121,17 @@ def in_place(
             assert np.isnan(buffer.numpy()[:, :, done:]).all(), "rows beyond the tokens were written"
 
 
+def largest_error(pair: Pair, chunks: list[int]) -> float:
+    """Return the largest difference after any chunk, as a fraction of the reference's largest logit."""
+    rng = np.random.default_rng(3)
+    embeds = rng.standard_normal((TOKENS, pair.manifest.text.hidden), dtype=np.float32)
+    where = places(rng)
+    expected = reference_logits(pair, embeds, where)
+    found = in_place(pair, embeds, where, chunks)
+    worst = max(float(np.abs(logits - expected[done - 1]).max()) for done, logits in found)
+    return worst / float(np.abs(expected).max())
+
+
 def chunked(size: int) -> list[int]:
     return [min(size, TOKENS - start) for start in range(0, TOKENS, size)]
 
@@ -129,16 +142,14 @@ def chunked(size: int) -> list[int]:
     ids=["one", "sevens", "sixty-fours", "ones", "mixed"],
 )
 def test_logits_in_place_equal_transformers(pair: Pair, chunks: list[int]) -> None:
-    rng = np.random.default_rng(3)
-    hidden = pair.manifest.text.hidden
-    embeds = rng.standard_normal((TOKENS, hidden), dtype=np.float32)
-    where = places(rng)
-    expected = reference_logits(pair, embeds, where)
-    worst = max(
-        float(np.abs(logits - expected[done - 1]).max())
-        for done, logits in in_place(pair, embeds, where, chunks)
-    )
-    assert worst / np.abs(expected).max() <= EXPECTED < BOUND
+    assert largest_error(pair, chunks) <= EXPECTED
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_logits_equal_transformers_at_real_dimensions(tmp_path: Path) -> None:
+    """Writes 5 GB and holds 8 GB."""
+    assert largest_error(make("dims_0_8b", tmp_path), chunked(64)) <= EXPECTED
 
 
 def test_chunks_do_not_change_the_states_beyond_rounding(pair: Pair) -> None:
