@@ -30,7 +30,7 @@ def content() -> dict[str, Any]:
         "conv_0": ("conv", [1, 3, 384]),
         "delta_0": ("recurrent", [1, 4, 32, 32]),
     }
-    states = [
+    states: list[dict[str, Any]] = [
         {"kind": kind, "input": f"past_{name}", "output": f"new_{name}", "dtype": "float32", "shape": shape}
         for name, (kind, shape) in shapes.items()
     ]
