@@ -98,9 +98,19 @@ class Dispatcher:
 
     def clips_in_hand(self, camera: str) -> int:
         """Return how many clips of a camera are being recorded, wait, or are worked on."""
-        lane = self._lanes[camera]
+        lane = self._lanes.get(camera)
+        if lane is None:
+            return 0
         hand = self._hand is not None and self._hand is not lane.open and self._hand.plan.camera == camera
         return len(lane.waiting) + (lane.open is not None) + hand
+
+    def missing_s(self, camera: str, now: Now) -> float:
+        """Return for how long a live camera's time has lain in no clip; 0 unless clips fail to be opened on time."""
+        lane = self._lanes.get(camera)
+        if lane is None or lane.ended or not lane.eager:
+            return 0.0
+        late_s = (now.mono_ns - lane.timeline.start_mono_ns(lane.next_seq)) / 1e9
+        return late_s if late_s > GRACE_S else 0.0
 
     def wants(self, camera: str) -> bool:
         """Whether the camera's events should be read on; a lossless source waits while its backlog is full."""

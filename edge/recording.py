@@ -196,7 +196,7 @@ class Recording:
             ticks=ticks,
             frames_decoded=before + (2 * got - before if reported is None else reported.frames_decoded),
             ticks_repeated=0 if reported is None else reported.ticks_repeated,
-            ticks_empty=max(0, ticks - 2 * got),
+            ticks_empty=max(ticks - 2 * got, 0 if reported is None else reported.ticks_empty),
             pairs=got,
             late_max_s=0.0 if reported is None else reported.late_max_s,
             gaps=tuple(

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -100,7 +100,6 @@ class Camera:
     alive: bool = True
     made: int = 0  # pairs of the grid that are behind it, made or not
     own: int = 0  # of the clip in hand, what this process made
-    born: int = 0  # the first pair of the grid that this process could make
     blind: list[Span] = field(default_factory=list)
     over: bool = False
 
@@ -118,11 +117,9 @@ class Camera:
         finished = self.made == self.length
         if index == PAIRS - 1 or finished:
             seconds = (index + 1) * 2 / FPS
-            before = min(max(self.born - (self.made - index - 1), 0), PAIRS)
-            gaps = [Span(0, before * 0.5, "joined")] if before and self.paced else []
-            self.pipe.append(
-                ("closed", seq, make_stats(self.own, seconds=seconds, gaps=(*gaps, *self.blind)))
-            )
+            stats = make_stats(self.own, seconds=seconds, gaps=tuple(self.blind))
+            # What a predecessor delivered of the clip is not counted.
+            self.pipe.append(("closed", seq, replace(stats, ticks_empty=2 * len(self.blind))))
             self.own, self.blind = 0, []
         if finished:
             self.over = True
@@ -286,16 +283,14 @@ class Service(RuleBasedStateMachine):
         resume = self.dispatcher.resume_tick(camera.name)
         assert resume % 2 == 0
         camera.alive, camera.over, camera.own, camera.blind = True, False, 0, []
-        camera.made = camera.born = resume // 2
+        camera.made = resume // 2
         if camera.length is not None and camera.made >= camera.length:
             camera.over = True
             camera.pipe.append(("finished", 0, None))
             return
         passed = (self.mono_ns - MONO_0) // PAIR_NS
         while camera.paced and camera.made < passed and not camera.over:  # it joins at "now"
-            camera.born = camera.made + 1
             camera.make(seen=False)
-            camera.blind = [span for span in camera.blind if camera.made % PAIRS]
 
     def finished(self) -> list[str]:
         return [camera.name for camera in self.cameras if camera.over and camera.alive and not camera.pipe]
@@ -538,7 +533,7 @@ def test_a_replaced_capture_process_leaves_a_gap_and_its_successor_cannot_hide_i
     assert dispatcher.resume_tick("c0") == 2
     dispatcher.connected("c0")
     dispatcher.pair("c0", 5, make_pair(5, 3), at(2))
-    told = ClipStats(SECONDS, TICKS, 9, 1, 6, 1, 0.0, (Span(0.0, 1.5, "joined"),), 0.0)
+    told = ClipStats(SECONDS, TICKS, 9, 1, 4, 1, 0.0, (Span(0.0, 1.5, "joined"),), 0.0)
     dispatcher.closed("c0", 5, told, at(2))
     dispatcher.need_pairs()
     (end,) = dispatcher.need_pairs()

@@ -1,0 +1,430 @@
+"""The supervisor: starts, watches and replaces the processes, keeps ledger and outbox, and talks to the service manager.
+
+One loop on one inbox: what the children say, what the clock says, signals. What to do is decided by
+`edge.dispatch.Dispatcher`; here it is done. Frames travel capture -> supervisor -> inference in memory only.
+
+    starting   the model loads; cameras start once it is there, and that is the beginning of the first clips
+    running    until a signal, until every file has ended and is answered, or until an error that no restart mends
+    stopping   captures end; the clip in hand gets a little time; the rest is announced as skipped
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, Literal
+
+from edge import health
+from edge.answer.prompts import prompt_from
+from edge.cameras import Camera
+from edge.capture.address import file_path, kind_of, masked
+from edge.children import (
+    AnswerReady,
+    Child,
+    ClipFailed,
+    Fatal,
+    Idle,
+    InferenceJob,
+    InferenceMain,
+    Loaded,
+    Lost,
+    NeedPairs,
+    inference_main,
+    log_to_stderr,
+)
+from edge.config import Settings, cache_directory
+from edge.deliver.mqtt import Publisher
+from edge.deliver.outbox import ClipRow, Outbox, Outgoing
+from edge.deliver.topics import Topics
+from edge.dispatch import Dispatcher
+from edge.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.errors import BundleError, EdgeError, ModelError, VideoError
+from edge.host.notify import Notifier
+from edge.host.sensors import clock_synced, rss_mib
+from edge.messages import Answer, CameraHealth
+from edge.recording import Now
+from edge.slots import Slot
+
+TURN_S = 0.5  # the loop turns at least so often
+INFERENCE_SILENT_S = 300.0  # one step of the model, or loading it, takes less on the slowest machine
+STOP_S = 5.0  # for the clip in hand, when the service is asked to stop
+CLOSE_S = 3.0  # for the broker then
+DRAIN_S = 10.0  # for the broker when all files have ended
+FRUITLESS = 5  # processes in a row that die while they load the model for the first time
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, *, inference: InferenceMain = inference_main) -> int:
+    """Run the service until it is told to stop, or until all its files have ended and been answered.
+
+    Takes over SIGTERM and SIGINT, so it belongs into the main thread.
+
+    Args:
+        settings: The configuration.
+        inference: What runs in the inference process; a module-level function.
+
+    Returns:
+        0, the exit code of a clean end.
+
+    Raises:
+        EdgeError: It cannot start, or cannot go on: no restart would help.
+    """
+    log_to_stderr("edge")
+    topics = _checked(settings)
+    with Outbox(settings.outbox_path(), max_bytes=settings.outbox.max_mib << 20) as outbox:
+        supervisor = Supervisor(settings, topics, outbox, inference=inference)
+        with _signals(supervisor.inbox):
+            supervisor.run()
+    return 0
+
+
+def _checked(settings: Settings) -> Topics:
+    """Refuse what can never work, before anything starts."""
+    topics = Topics(settings.mqtt.root, settings.device.id)
+    settings.mqtt.password()
+    for camera in settings.camera:
+        for prompt in settings.prompt:
+            topics.answer(camera.id, prompt.name)
+        if kind_of(camera.source) == "file" and not file_path(camera.source).is_file():
+            raise VideoError(
+                f"camera {camera.id}: there is no video file {masked(camera.source)}",
+                next_step="Correct camera.source; a live source is a URL or a device under /dev.",
+            )
+    return topics
+
+
+@contextmanager
+def _signals(inbox: queue.SimpleQueue[Any]) -> Iterator[None]:
+    def put(number: int, _frame: FrameType | None) -> None:
+        inbox.put((None, signal.Signals(number)))
+
+    before = {number: signal.signal(number, put) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Supervisor:
+    """One run of the service; see the module's docstring.
+
+    Args:
+        settings: The configuration.
+        topics: Where messages go.
+        outbox: Ledger and queue, open.
+        inference: What runs in the inference process.
+    """
+
+    def __init__(
+        self, settings: Settings, topics: Topics, outbox: Outbox, *, inference: InferenceMain
+    ) -> None:
+        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._settings = settings
+        self._topics = topics
+        self._outbox = outbox
+        self._publisher = Publisher(settings.mqtt, topics, outbox, client_id=f"edgeclip-{settings.device.id}")
+        self._notifier = Notifier()
+        self._dispatcher = Dispatcher(
+            device=settings.device.id,
+            epoch=outbox.epoch,
+            seconds=settings.clip.seconds,
+            fps=settings.clip.fps,
+            prompts=[prompt_from(prompt) for prompt in settings.prompt],
+            backlog=settings.backlog.clips,
+        )
+        self._cameras = [
+            Camera(
+                camera,
+                settings.clip,
+                self._dispatcher,
+                self.inbox,
+                carry_out=self._carry_out,
+                now=self._now,
+                fail=self._fail,
+                changed=self._report_soon,
+            )
+            for camera in settings.camera
+        ]
+        self._inference_main = inference
+        self._inference = Slot()
+        self._inference_waits = False  # for us, so its silence means nothing
+        self._loaded: Loaded | None = None
+        self._begun_s = time.monotonic()
+        self._synced = clock_synced()
+        self._second_s = 0.0  # when the slow part of a turn is due
+        self._health_s = 0.0  # when the next health message is due
+        self._stop_s: float | None = None  # until when a stopping service works on
+        self._fatal: EdgeError | None = None
+
+    def run(self) -> None:
+        """Live through one run.
+
+        Raises:
+            EdgeError: What ended it, unless that was a signal or the end of all files.
+        """
+        now = datetime.now(UTC)
+        for row in self._outbox.open_clips():
+            self._end_clip(health.interrupted(row, now))
+        self._publisher.start()
+        try:
+            self._start_inference()
+            while not self._finished():
+                self._turn()
+            self._carry_out(self._dispatcher.abandon())
+        finally:
+            self._close()
+        if self._fatal is not None:
+            raise self._fatal
+
+    # --- The loop ----------------------------------------------------------------------------------------------------
+
+    def _finished(self) -> bool:
+        if self._stop_s is not None:
+            return self._dispatcher.settled or time.monotonic() >= self._stop_s
+        return self._loaded is not None and self._dispatcher.all_ended and self._dispatcher.settled
+
+    def _turn(self) -> None:
+        with suppress(queue.Empty):
+            self._take(*self.inbox.get(timeout=TURN_S))
+        for camera in self._cameras:
+            camera.let_through()
+        if time.monotonic() >= self._second_s:
+            self._second_s = time.monotonic() + TURN_S
+            self._synced = clock_synced()
+            if self._stop_s is None:
+                self._carry_out(self._dispatcher.tick(self._now()))
+                self._watch()
+            if time.monotonic() >= self._health_s:
+                self._report()
+            self._notifier.watchdog()
+
+    def _take(self, child: Child | None, message: Any) -> None:
+        """Deal with one thing from the inbox; what a replaced child still said is dropped."""
+        if child is None:
+            log.info("%s: stopping", message.name)
+            self._stop(STOP_S)
+        elif child is self._inference.child:
+            child.handled()
+            self._inference.heard()
+            self._from_inference(message)
+        else:
+            for camera in self._cameras:
+                if child is camera.slot.child:
+                    camera.take(message)
+
+    def _watch(self) -> None:
+        """Start again what is due, and kill what hangs."""
+        if self._inference.due:
+            self._start_inference()
+        if not self._inference_waits and self._inference.kill_if_silent(INFERENCE_SILENT_S):
+            log.error("inference has made no progress for %.0f s: it is killed", INFERENCE_SILENT_S)
+        for camera in self._cameras:
+            camera.watch()
+
+    def _now(self) -> Now:
+        return Now(time.monotonic_ns(), time.time_ns(), self._synced)
+
+    # --- Inference ---------------------------------------------------------------------------------------------------
+
+    def _start_inference(self) -> None:
+        clip = self._settings.clip
+        job = InferenceJob(
+            bundle=self._settings.bundle.path,
+            cache=cache_directory(),
+            threads=self._settings.engine.threads,
+            device=self._settings.device.id,
+            ticks=round(clip.seconds * clip.fps),
+        )
+        self._inference_waits = False
+        try:
+            self._inference.started(Child("inference", self._inference_main, job, self.inbox))
+        except OSError as error:
+            log.warning("inference cannot be started: %s", error)
+            self._inference_lost()
+
+    def _from_inference(self, message: Any) -> None:
+        self._inference_waits = isinstance(message, (Idle, NeedPairs))
+        match message:
+            case Loaded():
+                self._model_loaded(message)
+            case Idle():
+                self._carry_out(self._dispatcher.model_ready())
+            case NeedPairs():
+                self._carry_out(self._dispatcher.need_pairs())
+            case AnswerReady(answer):
+                self._inference.fruitful = True
+                self._carry_out(self._dispatcher.answered(answer))
+            case ClipFailed(detail):
+                log.error("the model failed on a clip: %s", detail)
+                self._carry_out(self._dispatcher.model_failed(detail))
+            case Fatal(error):
+                # A bundle does not mend itself, and what never loaded never will.
+                if self._loaded is None or isinstance(error, BundleError):
+                    self._fail(error)
+                else:
+                    log.error("inference: %s", error.render())
+            case Lost():
+                self._inference_lost()
+
+    def _model_loaded(self, loaded: Loaded) -> None:
+        """Start the cameras, the first time: that is when time begins."""
+        first = self._loaded is None
+        self._loaded = loaded
+        log.info("the model %s is loaded%s", loaded.model, f" ({loaded.note})" if loaded.note else "")
+        if first and self._stop_s is None:
+            for camera in self._cameras:
+                camera.begin(loaded, self._outbox.next_seq(camera.name))
+            self._notifier.ready()
+            self._report_soon()
+
+    def _inference_lost(self) -> None:
+        how = self._inference.lost()
+        self._carry_out(self._dispatcher.model_lost(f"the inference process died ({how})"))
+        if self._stop_s is not None:
+            return
+        log.error("inference died (%s)", how)
+        self._report_soon()
+        if self._loaded is None and self._inference.fruitless >= FRUITLESS:
+            self._fail(
+                ModelError(
+                    f"the inference process died {FRUITLESS} times before the model was loaded",
+                    evidence=[f"the last time: {how}"],
+                    next_step="Look for the kernel's out-of-memory messages, or take a smaller bundle.",
+                )
+            )
+
+    # --- What is to be done ------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case ClipOpened():
+                    self._outbox.open_clip(
+                        ClipRow(
+                            clip_id=effect.clip_id,
+                            camera=effect.camera,
+                            seq=effect.seq,
+                            t_start=effect.t_start.isoformat(),
+                            seconds=effect.seconds,
+                            clock_synced=effect.clock_synced,
+                        )
+                    )
+                case Answered(answer):
+                    self._outbox.add([self._answer(answer)])
+                    self._publisher.wake()
+                case ClipEnded():
+                    self._end_clip(effect)
+                case ClockStepped(camera, step_s):
+                    log.warning("camera %s: the wall clock was set by %+.3f s", camera, step_s)
+                case Begin() | More() | End():
+                    if self._inference.child is not None:
+                        self._inference_waits = False
+                        self._inference.heard_s = time.monotonic()
+                        self._inference.child.send(effect)
+
+    def _answer(self, answer: Answer) -> Outgoing:
+        """Wrap an answer for the outbox; the first prompt's headline is the camera's state."""
+        if answer.prompt == self._settings.prompt[0].name:
+            self._publisher.retained(self._topics.state(answer.camera), health.state(answer))
+        return health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
+
+    def _end_clip(self, end: ClipEnded) -> None:
+        messages: list[Outgoing] = []
+        if end.answer is not None:
+            messages.append(self._answer(end.answer))
+        elif end.outcome == "skipped":
+            topic = self._topics.skipped(end.camera)
+            messages.append(health.skipped_message(topic, health.skipped(self._settings.device.id, end)))
+        self._outbox.commit(end.clip_id, end.outcome, end.seconds, messages)
+        self._publisher.wake()
+        level = logging.INFO if end.outcome == "answered" else logging.WARNING
+        why = "".join(f": {word}" for word in (end.reason, end.detail) if word)
+        log.log(level, "camera %s: clip %d is %s%s", end.camera, end.seq, end.outcome, why)
+
+    # --- Reporting ---------------------------------------------------------------------------------------------------
+
+    def _report_soon(self) -> None:
+        self._health_s = 0.0
+
+    def _report(self) -> None:
+        """Publish the health message, and the line for the service manager."""
+        self._health_s = time.monotonic() + self._settings.health.every_s
+        rows = self._outbox.coverage()
+        missing = {
+            camera.name: self._dispatcher.missing_s(camera.name, self._now()) for camera in self._cameras
+        }
+        total = health.coverage(rows.values(), missing_s=sum(missing.values()))
+        waiting = self._outbox.stats()
+        children = [slot.child for slot in (self._inference, *(c.slot for c in self._cameras)) if slot.child]
+        message = health.health(
+            device=self._settings.device.id,
+            synced=self._synced,
+            uptime_s=time.monotonic() - self._begun_s,
+            loaded=self._loaded,
+            total=total,
+            cameras=[
+                CameraHealth(
+                    camera=camera.name,
+                    state=camera.state,
+                    clips_in_hand=self._dispatcher.clips_in_hand(camera.name),
+                    restarts=camera.slot.restarts,
+                    coverage=health.coverage(
+                        [rows[camera.name]] if camera.name in rows else [], missing_s=missing[camera.name]
+                    ),
+                )
+                for camera in self._cameras
+            ],
+            engine=self._engine_state(),
+            engine_restarts=self._inference.restarts,
+            waiting=waiting,
+            rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
+        )
+        self._publisher.retained(self._topics.health(), message.payload())
+        self._notifier.status(health.status_line(total, waiting=waiting.pending))
+
+    def _engine_state(self) -> Literal["starting", "idle", "busy", "stopped"]:
+        if self._inference.child is None and (self._stop_s is not None or self._finished()):
+            return "stopped"
+        if self._loaded is None or self._inference.child is None or not self._inference.spoken:
+            return "starting"
+        return "busy" if self._dispatcher.busy else "idle"
+
+    # --- The end -----------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: EdgeError) -> None:
+        """End the service because of an error; the first one counts."""
+        self._fatal = self._fatal or error
+        self._stop(0.0)
+
+    def _stop(self, within_s: float) -> None:
+        """End recording; what the model works on gets a little time, and none when it is asked again."""
+        if self._stop_s is not None:
+            self._stop_s = time.monotonic()
+            return
+        self._stop_s = time.monotonic() + within_s
+        self._notifier.stopping()
+        for camera in self._cameras:
+            camera.stop()
+        self._carry_out(self._dispatcher.stop(self._now()))
+
+    def _close(self) -> None:
+        """End the children, publish what can be published, and leave nothing behind."""
+        self._notifier.stopping()
+        for camera in self._cameras:
+            camera.stop()
+        if self._inference.child is not None:
+            self._inference.child.close()
+            self._inference.child = None
+        for camera in self._cameras:
+            camera.close(patience_s=1.0)
+        self._report()
+        self._publisher.close(DRAIN_S if self._stop_s is None else CLOSE_S)
+        self._notifier.close()
