@@ -6,19 +6,17 @@ from pydantic import BaseModel, ConfigDict
 
 from edge.answer.text import plain
 from edge.config import Settings
+from edge.health import coverage
+from edge.messages import Coverage
 
 
 class CameraStatus(BaseModel):
-    """Seconds of one camera's video by what became of them; ``total`` is the sum of the others."""
+    """What became of one camera's video since the state epoch began."""
 
     model_config = ConfigDict(frozen=True)
 
     camera: str
-    total: float
-    answered: float
-    partial: float
-    skipped: float
-    in_hand: float
+    coverage: Coverage
 
 
 class Status(BaseModel):
@@ -48,17 +46,13 @@ class Status(BaseModel):
         """Return the lines for a person."""
         lines = []
         for camera in self.cameras:
-            ended = camera.total - camera.in_hand
-            shares = ", ".join(
-                f"{name} {seconds / ended:.1%}" if ended > 0 else f"{name} -"
-                for name, seconds in (
-                    ("answered", camera.answered),
-                    ("partial", camera.partial),
-                    ("skipped", camera.skipped),
-                )
-            )
+            found = camera.coverage
+            ended = found.total - found.in_hand
+            parts = (("answered", found.answered), ("partial", found.partial), ("skipped", found.skipped))
+            shares = ", ".join(f"{name} {seconds / ended:.1%}" for name, seconds in parts if ended > 0)
             lines.append(
-                f"{plain(camera.camera)}: {_length(ended)} of video: {shares}; {_length(camera.in_hand)} in hand"
+                f"{plain(camera.camera)}: coverage {found.percent:g} % of {_length(ended)}"
+                f"{f' ({shares})' if shares else ''}; {_length(found.in_hand)} in hand"
             )
         if not lines:
             lines.append("no clip yet")
@@ -82,14 +76,7 @@ def read_status(settings: Settings) -> Status:
         outbox=str(path),
         epoch=found.epoch,
         cameras=tuple(
-            CameraStatus(
-                camera=camera,
-                total=row.total_s,
-                answered=row.answered_s,
-                partial=row.partial_s,
-                skipped=row.skipped_s,
-                in_hand=row.in_hand_s,
-            )
+            CameraStatus(camera=camera, coverage=coverage([row]))
             for camera, row in sorted(found.coverage.items())
         ),
         clips_in_hand=len(found.open_clips),

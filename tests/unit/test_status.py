@@ -26,12 +26,13 @@ def test_the_ledger_is_read_while_the_service_owns_it(tmp_path: Path) -> None:
         outbox.open_clip(ClipRow("clip-4", "door", 4, "2026-11-01T00:04:00Z", 60.0, True))
         status = read_status(settings(path))
     (camera,) = status.cameras
-    assert (camera.answered, camera.partial, camera.skipped, camera.in_hand) == (120, 60, 60, 60)
-    assert camera.total == 300
+    found = camera.coverage
+    assert (found.answered, found.partial, found.skipped, found.in_hand) == (120, 60, 60, 60)
+    assert (found.total, found.percent) == (300, 100)
     assert (status.pending, status.dropped, status.clips_in_hand) == (4, 0, 1)
     first, last = status.render().splitlines()
     assert first == (
-        "door: 4 min 00 s of video: answered 50.0%, partial 25.0%, skipped 25.0%; 1 min 00 s in hand"
+        "door: coverage 100 % of 4 min 00 s (answered 50.0%, partial 25.0%, skipped 25.0%); 1 min 00 s in hand"
     )
     assert last.startswith("outbox: 4 waiting")
 
