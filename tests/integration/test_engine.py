@@ -1,0 +1,282 @@
+"""The engine with a real bundle of toy dimensions: streams, forks, limits, and what it refuses."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.answer.schema import model_schema
+from edge.errors import BundleError, ContextFullError, ModelError, StaleForkError
+from edge.messages import BODIES
+from edge.model.bundle import Bundle, open_bundle
+from edge.model.engine import Engine, Fork, Sampling, Stream
+from edge.model.manifest import MANIFEST
+from edge.records import Pair, Size
+from export.convert import convert
+from export.recipes import load_recipe
+from tests import checkpoints
+
+SIZE = Size(64, 96)
+TICKS = 16
+ASK = "What happened?"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    place = tmp_path_factory.mktemp("toy")
+    source = checkpoints.write("toy_untied", place / "checkpoint")
+    return convert(str(source), place / "bundle", load_recipe("fp32")).bundle
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Bundle) -> Iterator[Engine]:
+    with Engine(bundle, threads=1, chunk=32) as engine:
+        yield engine
+
+
+def pairs(count: int, seed: int = 0) -> list[Pair]:
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (count, 2, SIZE.height, SIZE.width, 3), np.uint8)
+    return [Pair(i, (2 * i + 0.5) / 8, frames[i]) for i in range(count)]
+
+
+def clip(engine: Engine, *groups: list[Pair], reserve: int = 600) -> Stream:
+    stream = engine.stream(SIZE, TICKS, reserve_tokens=reserve)
+    for group in groups:
+        stream.push(group)
+    return stream
+
+
+def answer(fork: Fork, **options: Any) -> tuple[int, ...]:
+    return fork.ask(ASK, **{"schema": None, "max_tokens": 12, **options}).tokens
+
+
+def still(height: int = 100, width: int = 140, seed: int = 5) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_how_pairs_are_grouped_changes_nothing(engine: Engine) -> None:
+    shown = pairs(8)
+    expected = clip(engine, shown)
+    for groups in ([[pair] for pair in shown], [shown[:3], [], shown[3:]], [shown[:7], shown[7:]]):
+        stream = clip(engine, *groups)
+        assert stream.timing.tokens == expected.timing.tokens
+        assert stream.timing.pairs == 8
+        found = stream.fork().ask(ASK, schema=None, max_tokens=12)
+        wanted = expected.fork().ask(ASK, schema=None, max_tokens=12)
+        assert (found.tokens, found.tokens_in) == (wanted.tokens, wanted.tokens_in)
+
+
+def test_what_was_shown_matters_and_so_does_its_order(engine: Engine) -> None:
+    shown = pairs(8)
+    first = clip(engine, shown).fork().ask(ASK, schema=None, max_tokens=12)
+    swapped = [Pair(a.index, a.time_s, b.frames) for a, b in zip(shown, reversed(shown), strict=True)]
+    second = clip(engine, swapped).fork().ask(ASK, schema=None, max_tokens=12)
+    assert first.logprobs != second.logprobs
+
+
+def test_a_question_in_the_middle_leaves_no_trace_in_the_clip(engine: Engine) -> None:
+    shown = pairs(8)
+    asked = clip(engine, shown[:5])
+    answer(asked.fork().show(still()))
+    answer(asked.fork(), max_tokens=40)
+    asked.push(shown[5:])
+    fresh = clip(engine, shown)
+    found, wanted = (s.fork().ask(ASK, schema=None, max_tokens=12) for s in (asked, fresh))
+    assert found.tokens == wanted.tokens
+    np.testing.assert_allclose(found.logprobs, wanted.logprobs, atol=1e-4)
+
+
+def test_questions_of_one_fork_do_not_see_one_another(engine: Engine) -> None:
+    fork = clip(engine, pairs(8)).fork()
+    first = answer(fork)
+    fork.ask("Something else entirely, and longer?", schema=None, max_tokens=30)
+    assert answer(fork) == first
+
+
+def test_a_still_stays_shown_whatever_is_asked_in_between(engine: Engine) -> None:
+    fork = clip(engine, pairs(4)).fork()
+    near, far = fork.show(still(seed=1)), fork.show(still(seed=2))
+    both = near.show(still(seed=3))
+    forks = (fork, near, far, both)
+    fresh = [answer(each) for each in forks]
+    for at in (3, 0, 2, 1, 3, 3, 1, 0, 2):
+        assert answer(forks[at]) == fresh[at]
+    assert fork.tokens < near.tokens == far.tokens < both.tokens
+
+
+def test_a_fork_is_stale_once_the_clip_has_gone_on(engine: Engine) -> None:
+    stream = clip(engine, pairs(4))
+    old = stream.fork()
+    shown = old.show(still())
+    answer(shown)
+    assert stream.fork().tokens == old.tokens  # nothing came since: the same point, still good
+    stream.push(pairs(4, seed=9))
+    stream.fork()
+    for fork in (old, shown):
+        with pytest.raises(StaleForkError):
+            answer(fork)
+        with pytest.raises(StaleForkError):
+            fork.show(still())
+    answer(stream.fork())
+
+
+def test_a_fork_is_stale_once_its_clip_is_closed(engine: Engine) -> None:
+    with clip(engine, pairs(4)) as stream:
+        fork = stream.fork()
+        answer(fork)
+    with pytest.raises(StaleForkError):
+        answer(fork)
+    for act in (lambda: stream.push(pairs(1)), stream.fork):
+        with pytest.raises(ModelError, match="closed"):
+            act()
+
+
+def test_clips_of_two_cameras_are_worked_on_in_turn(engine: Engine) -> None:
+    one, two = pairs(8, seed=1), pairs(8, seed=2)
+    wanted = [answer(clip(engine, shown).fork()) for shown in (one, two)]
+    streams = [clip(engine), clip(engine)]
+    for at in range(8):
+        for stream, shown in zip(streams, (one, two), strict=True):
+            stream.push([shown[at]])
+    assert [answer(stream.fork()) for stream in streams] == wanted
+
+
+def test_what_does_not_fit_is_refused_before_any_work(engine: Engine) -> None:
+    stream = clip(engine, pairs(8), reserve=100)
+    with pytest.raises(ContextFullError, match="more pairs"):
+        stream.push(pairs(1))
+    fork = stream.fork()
+    told: list[int] = []
+    with pytest.raises(ContextFullError, match="do not fit"):
+        fork.ask(ASK, schema=None, max_tokens=200, on_token=told.append)
+    with pytest.raises(ContextFullError):
+        fork.show(still(512, 512))
+    assert told == []
+    answer(fork)
+    with pytest.raises(ContextFullError, match="does not fit the model's context"):
+        engine.stream(Size(1024, 1024), 4000)
+
+
+def test_frames_of_another_size_or_type_are_refused(engine: Engine) -> None:
+    stream = clip(engine)
+    small = np.zeros((2, 32, 32, 3), np.uint8)
+    for frames in (small, np.zeros((2, SIZE.height, SIZE.width, 3), np.float32)):
+        with pytest.raises(ModelError, match="does not fit the stream"):
+            stream.push([*pairs(1), Pair(1, 0.3, frames)])  # type: ignore[arg-type]
+    assert stream.timing.pairs == 0
+
+
+def test_one_answer_at_a_time(engine: Engine) -> None:
+    stream = clip(engine, pairs(4))
+    fork = stream.fork()
+
+    def again(_token: int) -> None:
+        answer(fork)
+
+    with pytest.raises(ModelError, match="being worked on"):
+        answer(fork, on_token=again)
+    answer(fork)  # the lock was let go
+
+
+def test_a_seed_repeats_an_answer(engine: Engine) -> None:
+    fork = clip(engine, pairs(4)).fork()
+    hot = Sampling.recommended(engine.bundle.manifest.generation)
+    first = answer(fork, sampling=hot, seed=1)
+    assert answer(fork, sampling=hot, seed=1) == first
+    assert answer(fork, sampling=hot, seed=2) != first
+
+
+@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 3.0])
+def test_random_weights_write_valid_json_within_any_budget(
+    engine: Engine, kind: str, temperature: float
+) -> None:
+    fork = clip(engine, pairs(4)).fork()
+    told: list[int] = []
+    for seed, budget in enumerate((1, 40, 90, 300)):
+        told.clear()
+        reply = fork.ask(
+            ASK,
+            schema=model_schema(kind),
+            max_tokens=budget,
+            sampling=Sampling(temperature=temperature),
+            seed=seed,
+            on_token=told.append,
+        )
+        BODIES[kind].model_validate_json(reply.text)
+        assert told == list(reply.tokens)
+        assert len(reply.tokens) <= max(budget, 40)
+        assert len(reply.logprobs) <= len(reply.tokens)
+
+
+def test_frame_sizes_follow_the_whole_clip(engine: Engine) -> None:
+    assert engine.frame_size(Size(720, 1280), 480) == Size(160, 288)
+    assert engine.frame_size(Size(480, 640), 480) == Size(192, 256)
+
+
+def test_a_closed_engine_says_so(bundle: Bundle) -> None:
+    engine = Engine(bundle, threads=1)
+    engine.close()
+    with pytest.raises(ModelError, match="the engine is closed"):
+        engine.stream(SIZE, TICKS)
+
+
+def test_nothing_is_printed(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
+    with Engine(bundle, threads=1) as engine, clip(engine, pairs(2)) as stream:
+        stream.fork().ask(ASK, schema=model_schema("ask"), max_tokens=30)
+    assert capfd.readouterr() == ("", "")
+
+
+def changed(
+    bundle: Bundle, path: Path, name: str, data: bytes, change: Callable[[dict[str, Any]], None]
+) -> Bundle:
+    """A copy with another file, and a manifest that vouches for it."""
+    shutil.copytree(bundle.path, path)
+    (path / name).write_bytes(data)
+    content = json.loads((path / MANIFEST).read_text())
+    content["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    change(content)
+    (path / MANIFEST).write_text(json.dumps(content))
+    return open_bundle(path)
+
+
+@pytest.mark.parametrize("name", ["vision.onnx", "embed.onnx", "decoder.onnx"])
+def test_a_graph_that_onnxruntime_cannot_load_is_a_bundle_error(
+    bundle: Bundle, tmp_path: Path, name: str
+) -> None:
+    damaged = changed(bundle, tmp_path / "bundle", name, b"no protobuf at all", lambda _content: None)
+    with pytest.raises(BundleError, match="onnxruntime cannot load"):
+        Engine(damaged, threads=1)
+
+
+def test_a_graph_that_the_manifest_does_not_describe_is_a_bundle_error(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    embed = (bundle.path / "embed.onnx").read_bytes()
+
+    def narrower(content: dict[str, Any]) -> None:
+        """Consistent in itself, and not what the decoder is."""
+        wide = next(state for state in content["states"] if state["kind"] == "conv")
+        wide["shape"][-1] += 1
+        for side, name in (("inputs", wide["input"]), ("outputs", wide["output"])):
+            for tensor in content["graphs"]["decoder"][side]:
+                if tensor["name"] == name:
+                    tensor["shape"] = wide["shape"]
+
+    other = changed(bundle, tmp_path / "bundle", "embed.onnx", embed, narrower)
+    with pytest.raises(BundleError, match="not the graph that the manifest describes") as caught:
+        Engine(other, threads=1)
+    assert any("the manifest says" in line for line in caught.value.evidence)
+
+
+def test_what_onnxruntime_raises_while_running_is_a_model_error(engine: Engine) -> None:
+    with pytest.raises(ModelError, match="onnxruntime failed in the embedding") as caught:
+        engine.decoder.embed(np.array([1 << 40]))
+    assert caught.value.__cause__ is not None
+    assert len(caught.value.evidence) == 1
