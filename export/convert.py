@@ -88,7 +88,10 @@ def convert(
         unused = checkpoint.shapes.keys() - weights.used
         if unused:  # a defect of this program, but one that would otherwise stay silent
             raise ModelError("the graphs leave out weights of the checkpoint", evidence=sorted(unused)[:5])
-        manifest = _manifest(checkpoint, recipe, note=note, files=bundle.files, graphs=graphs, states=states)
+        applied = AppliedRecipe(name=recipe.name, precision=weights.precision())
+        manifest = _manifest(
+            checkpoint, applied=applied, note=note, files=bundle.files, graphs=graphs, states=states
+        )
         bundle.finish(manifest, check_whole)
     return Converted(open_bundle(out), checkpoint.unexpected)
 
@@ -120,11 +123,12 @@ def check_whole(path: Path) -> None:
 
 
 def _compare(file: str, what: str, promised: Any, loaded: Any) -> None:
-    said = sorted((tensor.name, len(tensor.shape)) for tensor in promised)
-    found = sorted((tensor.name, len(tensor.shape)) for tensor in loaded)
+    said = {f"{tensor.name} {list(tensor.shape)}" for tensor in promised}
+    found = {f"{tensor.name} {list(tensor.shape)}" for tensor in loaded}
     if said != found:
         raise ModelError(
-            f"the {what} of {file} are not those of the manifest", evidence=[f"{found}", f"{said}"]
+            f"the {what} of {file} are not those of the manifest",
+            evidence=[f"manifest: {sorted(said - found)[:3]}", f"graph: {sorted(found - said)[:3]}"],
         )
 
 
@@ -150,8 +154,8 @@ def _write_graphs(
 
 def _manifest(
     checkpoint: Checkpoint,
-    recipe: Recipe,
     *,
+    applied: AppliedRecipe,
     note: str,
     files: dict[str, FileEntry],
     graphs: Graphs,
@@ -170,7 +174,7 @@ def _manifest(
             note=note,
             parameters=checkpoint.parameters,
         ),
-        recipe=AppliedRecipe(name=recipe.name, precision=recipe.precision()),
+        recipe=applied,
         runtime=ONNXRUNTIME,
         files=files,
         graphs=graphs,

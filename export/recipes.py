@@ -53,10 +53,6 @@ class Recipe:
     name: str
     formats: dict[WeightClass, Format]
 
-    def precision(self) -> dict[str, str]:
-        """Return the formats in words, for the manifest."""
-        return {kind: str(self.formats[kind]) for kind in WEIGHT_CLASSES}
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)

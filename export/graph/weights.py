@@ -57,7 +57,12 @@ class Weights:
         self._store = store
         self._recipe = recipe
         self._progress = progress
+        self._applied: dict[str, set[str]] = {}
         self.used: set[str] = set()
+
+    def precision(self) -> dict[str, str]:
+        """Return, for every class of weights met so far, the formats that were really used, in words."""
+        return {kind: ", ".join(sorted(forms)) for kind, forms in sorted(self._applied.items())}
 
     def small(self, name: str) -> NDArray[np.float32]:
         """Read a vector or another small tensor whole."""
@@ -78,6 +83,7 @@ class Weights:
         self.used.add(matrix.tensor)
         outputs, inputs = sum(stop - start for start, stop in matrix.rows), tensor.size // tensor.shape[0]
         form = self._recipe.formats[kind].fitted(inputs)
+        self._applied.setdefault(kind, set()).add(str(form))
         if not form.quantised:
             values = data.append(rows.data for rows in self._stream(matrix))
             return StoredMatrix(matrix.name, outputs, inputs, form, values)

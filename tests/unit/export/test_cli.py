@@ -48,7 +48,17 @@ def test_convert_and_inspect_tell_a_person_and_a_program(source: Path, tmp_path:
     found = json.loads(run("inspect", out, "--json").stdout)
     bundle = open_bundle(out)
     assert found["hash"] == bundle.hash
-    assert found["recipe"]["name"] == "int8"
+    assert found["recipe"] == {
+        "name": "int8",
+        "precision": {
+            "attention": "int8 block 128, int8 block 32",  # blocks shrink where a toy's rows are short
+            "deltanet": "int8 block 128, int8 block 32",
+            "embedding": "int8 block 32",
+            "head": "int8 block 32",
+            "mlp": "int8 block 16, int8 block 32",
+            "vision": "int8 block 128, int8 block 16, int8 block 32",
+        },
+    }
     assert found["states"] == {
         "attention_layers": 1,
         "deltanet_layers": 3,
@@ -114,6 +124,15 @@ def test_a_snapshot_in_the_hubs_cache_is_converted_offline(source: Path, tmp_pat
     assert done.returncode == 0
     model = open_bundle(tmp_path / "out").manifest.model
     assert (model.id, model.revision, model.license) == ("Qwen/Qwen3.5-0.8B", commit, "Apache-2.0")
+
+
+def test_a_disk_that_refuses_is_one_error_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    limited = f"ulimit -f 64 && exec {sys.executable} -m export convert {source} {tmp_path / 'out'}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "out cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @contextmanager

@@ -25,11 +25,11 @@ def test_four_bits_always_have_zero_points(name: str) -> None:
     assert all(form.quantised for form in formats.values())
 
 
-def test_precision_is_told_in_words_for_every_class() -> None:
-    told = load_recipe("int4").precision()
-    assert list(told) == list(WEIGHT_CLASSES)
-    assert told["mlp"] == "int4 block 32 zero points"
-    assert told["vision"] == "int8 block 128"
+def test_a_format_is_told_in_words() -> None:
+    formats = load_recipe("int4").formats
+    assert formats.keys() == set(WEIGHT_CLASSES)
+    assert (str(formats["mlp"]), str(formats["vision"])) == ("int4 block 32 zero points", "int8 block 128")
+    assert str(FLOAT32) == "float32"
 
 
 @pytest.mark.parametrize(
