@@ -79,24 +79,39 @@ class Decoded:
     frame: VideoFrame
 
 
-def decoded(frame: Any, *, base: Fraction, arrival_ns: int, cost_s: float) -> Decoded:
-    """Wrap a frame of PyAV; ``base`` is the stream's time base, since flushed frames have lost theirs."""
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
-    orientation = orientation_of(bytes(matrix)) if matrix is not None else Orientation()
+class Wrapper:
+    """Makes `Decoded` of PyAV's frames of one stream.
 
-    def ns(value: int | None) -> int | None:
+    Args:
+        base: The stream's time base: flushed frames have lost theirs.
+    """
+
+    def __init__(self, base: Fraction) -> None:
+        self._base = base
+        self._rotation: int | None = None
+        self._orientation = Orientation()
+
+    def wrap(self, frame: Any, *, arrival_ns: int, cost_s: float) -> Decoded:
+        """Wrap one frame."""
+        # Asking for side data ties a frame into a reference cycle, and megabytes wait for the garbage collector.
+        # The angle comes without, so the matrix is read only where that changes.
+        if frame.rotation != self._rotation:
+            self._rotation = frame.rotation
+            matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+            self._orientation = orientation_of(bytes(matrix)) if matrix is not None else Orientation()
+        return Decoded(
+            pts_ns=self._ns(frame.pts),
+            duration_ns=self._ns(frame.duration) or 0,
+            arrival_ns=arrival_ns,
+            cost_s=cost_s,
+            size=self._orientation.upright(Size(frame.height, frame.width)),
+            orientation=self._orientation,
+            frame=frame,
+        )
+
+    def _ns(self, value: int | None) -> int | None:
         # Integer arithmetic: a picture at 3/24 s lies exactly on the tick at 1/8 s.
-        return None if value is None else value * base.numerator * NS // base.denominator
-
-    return Decoded(
-        pts_ns=ns(frame.pts),
-        duration_ns=ns(frame.duration) or 0,
-        arrival_ns=arrival_ns,
-        cost_s=cost_s,
-        size=orientation.upright(Size(frame.height, frame.width)),
-        orientation=orientation,
-        frame=frame,
-    )
+        return None if value is None else value * self._base.numerator * NS // self._base.denominator
 
 
 def _array(frame: Any) -> NDArray[np.uint8]:

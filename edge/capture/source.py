@@ -14,7 +14,7 @@ from av.stream import Discard, Disposition
 
 from edge.capture.address import file_path, kind_of, masked, network_options
 from edge.capture.clip import NS
-from edge.capture.picture import Decoded, decoded
+from edge.capture.picture import Decoded, Wrapper
 from edge.errors import CameraLostError, EmptyVideoError, VideoError
 from edge.records import Size
 
@@ -61,6 +61,7 @@ class Source:
                 f"the camera {name} announced a video and sent none of it",
                 next_step="Open its stream in another player; if that works, raise the camera's timeout_s.",
             )
+        self._wrapper = Wrapper(self._stream.time_base)
         self._decoding = self._decode()
         first = next(self._decoding, None)
         if first is None:
@@ -124,9 +125,7 @@ class Source:
             cost_s += time.perf_counter() - started
             for frame in frames:
                 seen = time.monotonic()
-                yield decoded(
-                    frame, base=self._stream.time_base, arrival_ns=time.monotonic_ns(), cost_s=cost_s
-                )
+                yield self._wrapper.wrap(frame, arrival_ns=time.monotonic_ns(), cost_s=cost_s)
                 cost_s = 0.0
             if packet is None:
                 break

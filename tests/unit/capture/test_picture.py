@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.capture.picture import Converter, Decoded, Orientation, decoded, orientation_of
+from edge.capture.picture import Converter, Decoded, Orientation, Wrapper, orientation_of
 from edge.capture.reader import MAILBOX_LEAST, Mailbox
 from edge.errors import CameraLostError
 from edge.records import Size
@@ -84,10 +84,10 @@ def test_a_picture_that_ticks_repeat_is_converted_once() -> None:
 def test_times_are_exact_on_the_tick() -> None:
     frame = av.VideoFrame(16, 16, "rgb24")
     frame.pts = 3
-    base = Fraction(1, 24)
-    assert decoded(frame, base=base, arrival_ns=0, cost_s=0.0).pts_ns == 125_000_000
+    wrapper = Wrapper(Fraction(1, 24))
+    assert wrapper.wrap(frame, arrival_ns=0, cost_s=0.0).pts_ns == 125_000_000
     frame.pts = None
-    assert decoded(frame, base=base, arrival_ns=0, cost_s=0.0).pts_ns is None
+    assert wrapper.wrap(frame, arrival_ns=0, cost_s=0.0).pts_ns is None
 
 
 def test_a_full_mailbox_drops_the_oldest_and_counts_it() -> None:
