@@ -48,7 +48,7 @@ def eventually(condition: Callable[[], bool], what: str, *, within_s: float = WA
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files of a private authority, a server on loopback and a client called ``device``."""
+    """PEM files of a private authority, of a server on loopback and of a client called ``device``."""
 
     ca: Path
     server: Path
@@ -57,40 +57,39 @@ class Certificates:
     client_key: Path
 
 
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+def _openssl(directory: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
+
+
+def _issue(directory: Path, name: str, common: str, extension: str) -> tuple[Path, Path]:
+    _openssl(
+        directory, "req", *NEW_KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={common}"
+    )
+    (directory / f"{name}.ext").write_text(extension + "\n", encoding="ascii")
+    _openssl(
+        directory,
+        *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
+        *("-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
+    )
+    return directory / f"{name}.crt", directory / f"{name}.key"
+
+
 def make_certificates(directory: Path) -> Certificates:
     """Make an authority and certificates for a broker on 127.0.0.1 / localhost and one client, with openssl."""
-
-    def openssl(*args: str) -> None:
-        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=directory)
-
     directory.mkdir(parents=True, exist_ok=True)
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(
-        "req",
-        "-x509",
-        *key,
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.crt",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=test authority",
-    )
-    for name, common, extension in (
-        ("server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        ("client", "device", "extendedKeyUsage=clientAuth"),
-    ):
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={common}")
-        (directory / f"{name}.ext").write_text(extension + "\n", encoding="ascii")
-        openssl(
-            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
-            *("-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
-        )
-    return Certificates(
-        *(directory / name for name in ("ca.crt", "server.crt", "server.key", "client.crt", "client.key"))
-    )
+    authority = ("-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test authority")
+    _openssl(directory, "req", "-x509", *NEW_KEY, *authority)
+    server = _issue(directory, "server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    client = _issue(directory, "client", "device", "extendedKeyUsage=clientAuth")
+    return Certificates(directory / "ca.crt", *server, *client)
+
+
+def issue_client(certificates: Certificates, name: str) -> tuple[Path, Path]:
+    """Make one more client's certificate and key, with ``name`` as its common name."""
+    return _issue(certificates.ca.parent, name, name, "extendedKeyUsage=clientAuth")
 
 
 class Mosquitto:
