@@ -22,6 +22,7 @@ from edge.model.manifest import (
     State,
     Text,
     Vision,
+    bundle_hash,
 )
 from edge.model.manifest import Recipe as AppliedRecipe
 from export.bundle import BundleWriter, refuse_existing
@@ -92,8 +93,9 @@ def convert(
         manifest = _manifest(
             checkpoint, applied=applied, note=note, files=bundle.files, graphs=graphs, states=states
         )
+        progress("checking the bundle", total, total)
         bundle.finish(manifest, check_whole)
-    return Converted(open_bundle(out), checkpoint.unexpected)
+    return Converted(Bundle(out, manifest, bundle_hash(manifest.dump())), checkpoint.unexpected)
 
 
 def check_whole(path: Path) -> None:
