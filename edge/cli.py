@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEMO = "demo"
 DEMO_FPS = 8.0
+UNIT = "edgeclip.service"
 
 app = typer.Typer(
     name="edge",
@@ -180,7 +181,7 @@ def demo(
 @app.command()
 def schema(
     name: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="answer, skipped, health or clip; all without it.")
+        str, typer.Argument(metavar="NAME", help="answer, skipped, health or clip; all without it.")
     ] = "",
 ) -> None:
     """Print the JSON Schemas of what is published, and of what --json prints (clip)."""
@@ -200,9 +201,16 @@ def config_() -> None:
 
 
 @app.command()
-def systemd() -> None:
-    """Print the systemd unit."""
-    _print_file("systemd/edgeclip.service")
+def systemd(
+    name: Annotated[str, typer.Argument(metavar="FILE", help="One of the files for systemd.")] = UNIT,
+) -> None:
+    """Print the systemd unit, or another file that goes with it."""
+    from edge.share import share
+
+    names = sorted(path.name for path in share("systemd").iterdir() if path.is_file())
+    if name not in names:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(names)}", param_hint="FILE")
+    _print_file(f"systemd/{name}")
 
 
 def _print_file(name: str) -> None:
