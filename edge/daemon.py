@@ -204,7 +204,8 @@ class Supervisor:
                 self._watch()
             if time.monotonic() >= self._health_s:
                 self._report()
-            self._notifier.watchdog()
+            if self._publisher.alive:  # nobody else would notice that delivery is dead
+                self._notifier.watchdog()
 
     def _take(self, child: Child | None, message: Any) -> None:
         """Deal with one thing from the inbox; what a replaced child still said is dropped."""

@@ -27,8 +27,8 @@ from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
 
 PAIRS_AT_ONCE = 8  # handed to the model in one message
 ATTEMPTS = 2  # of the model on one clip
-GRACE_LOST_S = 2.0  # after a clip's end, for a capture process that is being replaced
-GRACE_S = 20.0  # after a clip's end, for one that runs and should have closed it
+GRACE_LOST_S = 2.0  # after a clip's end, when a live camera's capture process is gone: the past will not come back
+GRACE_S = 20.0  # after a clip's end, for a process that should close it, and for a file, which waits
 
 
 @dataclass(slots=True)
@@ -198,7 +198,8 @@ class Dispatcher:
                 continue
             if lane.open is None and lane.eager and now.mono_ns >= lane.timeline.start_mono_ns(lane.next_seq):
                 effects += self._open(lane, now)
-            grace_ns = round((GRACE_S if lane.connected else GRACE_LOST_S) * 1e9)
+            hopeless = lane.eager and not lane.connected
+            grace_ns = round((GRACE_LOST_S if hopeless else GRACE_S) * 1e9)
             while (clip := lane.open) and now.mono_ns >= lane.timeline.end_mono_ns(clip.plan.seq) + grace_ns:
                 effects += self._close(lane, clip, None, self._seconds, now)
         return effects
