@@ -61,7 +61,7 @@ def read_video(path: Path, count: int) -> NDArray[np.uint8]:
                 shown = frame
             if shown is None:
                 raise EmptyVideoError(f"{path} holds no picture", next_step="Give another file with --video.")
-            if len(found) < count:
+            if len(found) < count and len(found) / FPS <= shown.time - start_s:
                 found.append(_rgb(shown, found))
     except (av.FFmpegError, OSError) as error:
         raise VideoError(

@@ -14,6 +14,7 @@ PROMPT = "What moves?"
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    import_libraries().torch.set_num_threads(1)  # toys need no more, whoever shares the cores
     return Reference(checkpoints.write("toy_untied", tmp_path_factory.mktemp("toy") / "checkpoint"))
 
 

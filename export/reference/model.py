@@ -1,11 +1,8 @@
-"""The reference: Optimum resolves and loads the checkpoint, transformers runs it. The only home of torch in this project."""
+"""A checkpoint in transformers, loaded through Optimum: what it is fed, and what it answers."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import CheckpointError
+from export.reference.exporter import TASK, register
+from export.reference.libraries import import_libraries, quiet
 
-TASK: Final = "image-text-to-text"
-MODEL_TYPE: Final = "qwen3_5"
+_GRID: Final = (2, 4, 6)  # pairs, rows and columns of patches in a first run of the vision graph
 Dtype = Literal["float32", "bfloat16"]
 
-GRAPHS: Final = ("vision", "embed", "decoder")
 
 _VIDEO: Final = "<|vision_start|><|video_pad|><|vision_end|>"  # what the chat template writes for a video
-_OPERATORS: Final = ("nms", "qnms")  # of torchvision; it registers meta kernels for them when it is imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ class Reference:
                 evidence=["it holds no config.json"],
                 next_step="Give the directory or the hub id from which the bundle was converted.",
             )
-        with _quiet(), _translated(source):
+        with quiet(), _translated(source):
             self.model = libraries.tasks.get_model_from_task(
                 TASK,
                 source,
@@ -103,6 +99,18 @@ class Reference:
             "onnx", self.model, TASK, library_name="transformers", exporter_config_kwargs={"graph": graph}
         )
         return constructor(self.config)
+
+    def try_graph(self, graph: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
+        """Return the dummy inputs of one graph's export configuration, and what this model makes of them."""
+        pairs, rows, columns = _GRID
+        feeds: dict[str, NDArray[Any]] = self.export_config(graph).generate_dummy_inputs(
+            framework="np", pairs=pairs, rows=rows, columns=columns
+        )
+        if graph == "vision":
+            return feeds, self.visual_embeds(feeds["patches"], _GRID)
+        if graph == "embed":
+            return feeds, self.token_embeds(feeds["input_ids"])
+        return feeds, self.text_logits(feeds["inputs_embeds"])
 
     def text(self, prompt: str) -> Inputs:
         """Prepare a question without pictures."""
@@ -223,7 +231,7 @@ class Reference:
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
-        with self._torch.inference_mode(), _quiet():
+        with self._torch.inference_mode(), quiet():
             yield
 
     def _forget(self) -> None:
@@ -245,7 +253,7 @@ class Reference:
         # return_metadata belongs to the processor's own defaults, which videos_kwargs would replace.
         if "videos_kwargs" in given:
             given["videos_kwargs"]["return_metadata"] = True
-        with _quiet():
+        with quiet():
             tensors = dict(self._processor(text=[text], return_tensors="pt", **given))
         tensors.pop("video_metadata", None)
         grids = {
@@ -273,266 +281,6 @@ class Reference:
             patches=patches,
             tensors=tensors,
         )
-
-
-@functools.cache
-def register() -> Any:
-    """Register with Optimum how Qwen3.5 is exported: the signatures of our three graphs and inputs to try them with.
-
-    Returns:
-        The class; its constructor takes ``graph``, one of `GRAPHS`. Axes carry the names that
-        `edge.model.manifest` uses. Dummy inputs are those of a run from empty states: text positions, one arena.
-    """
-    tasks = import_libraries().tasks
-    from optimum.exporters.base import ExporterConfig
-    from optimum.utils.input_generators import DummyInputGenerator
-    from optimum.utils.normalized_config import NormalizedTextAndVisionConfig
-
-    class GraphInputs(DummyInputGenerator):  # type: ignore[misc]  # optimum is untyped
-        """Makes the arrays that `dummy_inputs` describes."""
-
-        def __init__(self, task: str, normalized_config: Any, **options: Any) -> None:
-            del task
-            self._arrays = dummy_inputs(normalized_config.config, **options)
-
-        def supports_input(self, input_name: str) -> bool:
-            return input_name in self._arrays
-
-        def generate(self, input_name: str, framework: str = "pt", **_dtypes: str) -> Any:
-            array = self._arrays[input_name]
-            return array if framework == "np" else import_libraries().torch.from_numpy(array)
-
-    @tasks.create_register("onnx")(MODEL_TYPE, TASK)
-    class Qwen35ExportConfig(ExporterConfig):  # type: ignore[misc]  # optimum is untyped
-        """One of the three graphs of a bundle."""
-
-        NORMALIZED_CONFIG_CLASS = NormalizedTextAndVisionConfig.with_args(
-            text_config="text_config", vision_config="vision_config"
-        )
-        DUMMY_INPUT_GENERATOR_CLASSES = (GraphInputs,)
-        ATOL_FOR_VALIDATION = 1e-3
-
-        def __init__(self, config: Any, task: str, *, graph: str = "decoder", **dtypes: str) -> None:
-            super().__init__(config, task, **dtypes)
-            self.graph = graph
-
-        @property
-        def inputs(self) -> dict[str, dict[int, str]]:
-            return _INPUTS[self.graph] | self._states("past")
-
-        @property
-        def outputs(self) -> dict[str, dict[int, str]]:
-            return _OUTPUTS[self.graph] | self._states("present")
-
-        def _create_dummy_input_generator_classes(self, **shapes: int) -> list[Any]:
-            return super()._create_dummy_input_generator_classes(graph=self.graph, **shapes)  # type: ignore[no-any-return]
-
-        def _states(self, when: str) -> dict[str, dict[int, str]]:
-            if self.graph != "decoder":
-                return {}
-            return {
-                f"{when}_{name}": {2: "M"} if name.startswith(("key", "value")) else {}
-                for name in _states(self._config)
-            }
-
-    return Qwen35ExportConfig
-
-
-_INPUTS: Final[dict[str, dict[str, dict[int, str]]]] = {
-    "vision": {
-        "patches": {0: "N", 1: "P"},
-        "pos_index": {1: "P"},
-        "pos_weight": {1: "P"},
-        "rope_cos": {0: "P"},
-        "rope_sin": {0: "P"},
-    },
-    "embed": {"input_ids": {1: "T"}},
-    "decoder": {
-        "inputs_embeds": {1: "T"},
-        "position_ids": {1: "T"},
-        "rope_cos": {0: "M"},
-        "rope_sin": {0: "M"},
-        "seqlens_k": {},
-        "total_length": {},
-    },
-}
-_OUTPUTS: Final[dict[str, dict[str, dict[int, str]]]] = {
-    "vision": {"embeds": {0: "N", 1: "P/4"}},
-    "embed": {"embeds": {1: "T"}},
-    "decoder": {"logits": {}},
-}
-
-
-def dummy_inputs(
-    config: Any,
-    graph: str,
-    *,
-    pairs: int = 2,
-    rows: int = 4,
-    columns: int = 6,
-    tokens: int = 24,
-    arena: int = 32,
-) -> dict[str, NDArray[Any]]:
-    """Return the inputs of one graph for a first run: random contents, tables as transformers computes them.
-
-    Args:
-        config: The checkpoint's configuration.
-        graph: One of `GRAPHS`.
-        pairs: Frame pairs, each of ``rows`` times ``columns`` patches (both even).
-        rows: See ``pairs``.
-        columns: See ``pairs``.
-        tokens: Length of the text, at most ``arena``.
-        arena: Rows of the key and value states.
-    """
-    rng = np.random.default_rng(0)
-    if graph == "embed":
-        return {"input_ids": rng.integers(0, config.text_config.vocab_size, (1, tokens))}
-    if graph == "vision":
-        return _dummy_vision(config.vision_config, rng, pairs, rows, columns)
-    states = {
-        f"past_{name}": np.zeros([arena if isinstance(n, str) else n for n in shape], np.float32)
-        for name, shape in _states(config).items()
-    }
-    cos, sin = _text_rope(config.text_config, arena)
-    return {
-        "inputs_embeds": rng.standard_normal((1, tokens, config.text_config.hidden_size), np.float32),
-        "position_ids": np.arange(tokens)[None],
-        "rope_cos": cos,
-        "rope_sin": sin,
-        "seqlens_k": np.array([tokens - 1], np.int32),
-        "total_length": np.array(tokens, np.int32),
-        **states,
-    }
-
-
-def _dummy_vision(
-    config: Any, rng: np.random.Generator, pairs: int, rows: int, columns: int
-) -> dict[str, NDArray[Any]]:
-    torch = import_libraries().torch
-    from transformers import vision_utils
-    from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5VisionRotaryEmbedding
-
-    grid, merge = torch.tensor([[1, rows, columns]]), config.spatial_merge_size
-    index, weight = vision_utils.get_vision_interpolation_indices_and_weights(
-        grid,
-        num_grid_per_side=int(config.num_position_embeddings**0.5),
-        mode="bilinear",
-        align_corners=True,
-        spatial_merge_size=merge,
-    )
-    places = vision_utils.get_vision_position_ids(grid, merge)
-    cos, sin = Qwen3_5VisionRotaryEmbedding(config)(torch.zeros(1), places)
-    half = cos.shape[-1] // 2  # transformers repeats the angles for rotate_half
-    depth = config.in_channels * config.temporal_patch_size * config.patch_size**2
-    return {
-        "patches": rng.integers(0, 256, (pairs, rows * columns, depth), np.uint8),
-        "pos_index": np.ascontiguousarray(index.T.numpy()),
-        "pos_weight": np.ascontiguousarray(weight.T.float().numpy()),
-        "rope_cos": np.ascontiguousarray(cos[:, :half].numpy()),
-        "rope_sin": np.ascontiguousarray(sin[:, :half].numpy()),
-    }
-
-
-def _text_rope(config: Any, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    torch = import_libraries().torch
-    from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5TextRotaryEmbedding
-
-    places = torch.arange(rows).expand(3, 1, -1)
-    cos, sin = Qwen3_5TextRotaryEmbedding(config)(torch.zeros(1), places)
-    half = cos.shape[-1] // 2
-    return np.ascontiguousarray(cos[0, :, :half].numpy()), np.ascontiguousarray(sin[0, :, :half].numpy())
-
-
-def _states(config: Any) -> dict[str, tuple[int | str, ...]]:
-    """Return the name (without past or present) and shape of every state of the decoder."""
-    text = config.text_config
-    keys = text.linear_num_key_heads * text.linear_key_head_dim
-    values = text.linear_num_value_heads * text.linear_value_head_dim
-    cache = (1, text.num_key_value_heads, "M", text.head_dim)
-    found: dict[str, tuple[int | str, ...]] = {}
-    for layer, kind in enumerate(text.layer_types):
-        if kind == "full_attention":
-            found |= {f"key_{layer}": cache, f"value_{layer}": cache}
-        else:
-            found[f"conv_{layer}"] = (1, text.linear_conv_kernel_dim - 1, 2 * keys + values)
-            found[f"recurrent_{layer}"] = (
-                1,
-                text.linear_num_value_heads,
-                text.linear_key_head_dim,
-                text.linear_value_head_dim,
-            )
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Libraries:
-    """The modules of the extra ``export``."""
-
-    torch: Any
-    transformers: Any
-    tasks: Any
-
-
-@functools.cache
-def import_libraries() -> Libraries:
-    """Import torch, torchvision, transformers and Optimum's TasksManager, together or not at all.
-
-    Raises:
-        CheckpointError: One of them is missing or does not import.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torchvision warns of image codecs that nobody needs here
-            import torch
-
-            _import_torchvision(torch)
-            import transformers
-            from optimum.exporters.tasks import TasksManager
-            from transformers.models.qwen3_5 import modeling_qwen3_5  # noqa: F401 - imports its kernels' checks now
-    except (ImportError, RuntimeError) as error:
-        raise CheckpointError(
-            "the reference cannot run: torch, transformers or optimum is missing",
-            evidence=[str(error).splitlines()[0]],
-            next_step="Install them: pip install 'edgeclip[export]'",
-        ) from error
-    return Libraries(torch, transformers, TasksManager)
-
-
-def _import_torchvision(torch: Any) -> None:
-    """Import torchvision, also beside a build of torch for which it was not compiled (a CPU wheel from elsewhere).
-
-    Its compiled operators do not load there, and its import stops at the first one that it describes. The processors
-    need none of them, so they are declared without an implementation.
-    """
-    try:
-        import torchvision
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]  # half imported
-        for operator in _OPERATORS:
-            if not hasattr(torch.ops.torchvision, operator):
-                torch.library.define(
-                    f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-                )
-        import torchvision  # noqa: F401
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' advice and bars off the terminal: verify draws its own."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
 
 
 @contextlib.contextmanager
