@@ -17,6 +17,7 @@ import typer
 
 from edge.errors import EdgeError
 from export.recipes import known_recipes, load_recipe
+from export.verify import verify_command
 
 if TYPE_CHECKING:
     from export.convert import Progress
@@ -89,6 +90,9 @@ def inspect_command(
 
     found = inspect(bundle)
     _print(json.dumps(found) if as_json else render(found))
+
+
+app.command("verify")(verify_command)
 
 
 def main() -> NoReturn:
