@@ -114,7 +114,7 @@ class Camera:
         """Replace a process that is gone, and kill one that hangs; one that is held back is silent for a reason."""
         if self._loaded is None or self.over:
             return
-        if self.slot.due:
+        if self.slot.due():
             self._start(self._loaded)
         limit_s = SILENT_S if self.slot.spoken else START_S
         if not self._held and self.slot.kill_if_silent(limit_s):

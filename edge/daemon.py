@@ -223,7 +223,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Start again what is due, and kill what hangs."""
-        if self._inference.due:
+        if self._inference.due():
             self._start_inference()
         if not self._inference_waits and self._inference.kill_if_silent(INFERENCE_SILENT_S):
             log.error("inference has made no progress for %.0f s: it is killed", INFERENCE_SILENT_S)

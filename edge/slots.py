@@ -39,7 +39,6 @@ class Slot:
         """How often a child was replaced."""
         return max(0, self.starts - 1)
 
-    @property
     def due(self) -> bool:
         """Whether the place is empty and should be filled now."""
         return self.child is None and time.monotonic() >= self.retry_s
@@ -60,7 +59,8 @@ class Slot:
         """Empty the place and plan the next start, at once after a child that worked. Return how the child ended."""
         how = "it did not start" if self.child is None else self.child.close(patience_s=LOST_S)
         self.child = None
-        if self.fruitful:
+        worked, self.fruitful = self.fruitful, False
+        if worked:
             self.fruitless = 0
             self._backoff.reset()
             self.retry_s = time.monotonic()
