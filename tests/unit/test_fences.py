@@ -121,13 +121,38 @@ def test_a_module_says_in_its_first_line_what_it_is(module: str) -> None:
     assert said.splitlines()[0].rstrip().endswith((".", ":", "?"))
 
 
-@pytest.mark.parametrize("module", ["edge.config", "edge.model.manifest", "export.reference"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edge.cli",
+        "edge.config",
+        "edge.pipeline",
+        "edge.model.bundle",
+        "export.cli",
+        "export.reference",
+        "export.verify",
+    ],
+)
 def test_what_starts_often_starts_light(module: str) -> None:
+    assert HEAVY & loaded_by(module) == set()
+
+
+@pytest.mark.parametrize("module", ["edge.cli", "export.cli"])
+def test_a_command_line_starts_without_numpy(module: str) -> None:
+    assert {"numpy", "PIL", "paho"} & loaded_by(module) == set()
+
+
+@pytest.mark.parametrize("module", ["export.convert", "export.comparison", "export.golden"])
+def test_torch_is_loaded_by_the_reference_alone_and_only_when_it_runs(module: str) -> None:
+    assert {"torch", "torchvision", "transformers", "optimum"} & loaded_by(module) == set()
+
+
+def loaded_by(module: str) -> set[str]:
     code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    loaded = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
     )
-    assert HEAVY & set(loaded.stdout.split()) == set()
+    return set(done.stdout.split())
 
 
 def test_the_fences_would_stop_a_trespasser() -> None:
