@@ -17,7 +17,9 @@ from edge.model.bundle import Bundle
 from edge.model.layout import rope_rows
 from edge.model.sessions import NUMPY, open_session, translated
 
-CHUNK = 256  # tokens of one prefill run
+CHUNK = 256
+"""Tokens of one prefill run. At 0.8B, int4, 128 to 1,024 were equally fast on x86; 512 took 200 MiB more, 1,024 570."""
+
 _epochs = itertools.count()
 
 

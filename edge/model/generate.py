@@ -164,16 +164,14 @@ class _Loop:
     def _affordable(self, constraint: Constraint, token: int) -> int:
         """Return the token, or the one that leads to the end soonest where the end would not fit after it.
 
-        The end is counted twice: as short as it can be, and with room for the digits of the numbers that must come, so
-        that the last box of a list keeps its whole coordinates.
+        The end is counted with room for the digits of the numbers that must come, so that the last box of a list keeps
+        its whole coordinates. That is never less than the end itself, whose numbers stop as soon as they may.
         """
         if token in self._tokens.eos:
             return token
         ahead = constraint.copy()
         ahead.take([token])
-        if all(
-            ahead.tokens_to_end(self._left - 1, spare_digits=spare) is not None for spare in (True, False)
-        ):
+        if ahead.tokens_to_end(self._left - 1, spare_digits=True) is not None:
             return token
         nearest = constraint.closing()
         return self._tokens.eos[0] if nearest is None else nearest

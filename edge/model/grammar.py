@@ -103,7 +103,7 @@ class Constraint:
         """Return the ids that may come next, ascending; end ids are among them where the text may end."""
         packed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         bits = np.unpackbits(packed, count=self._grammars.vocab_used, bitorder="little")
-        return np.flatnonzero(bits)
+        return np.flatnonzero(bits.view(np.bool_))
 
     def closing(self, *, spare_digits: bool = False) -> int | None:
         """Return the token that leads to the end soonest, or None where the text may end.

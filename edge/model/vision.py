@@ -13,7 +13,7 @@ from edge.model.preprocess import patchify
 from edge.model.sessions import open_session, translated
 from edge.records import Size
 
-PATCHES_AT_ONCE = 1536  # of one run: 8 pairs of 256 x 192; more is no faster and takes more memory
+PATCHES_AT_ONCE = 768  # of one run: 4 pairs of 256 x 192; more was no faster and took more memory
 _TABLES_KEPT = 8  # sizes whose tables are kept: a clip, its stills and a few rungs
 
 
