@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import signal
 import socket
@@ -29,11 +30,19 @@ def _mosquitto() -> str | None:
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a TCP port on loopback that was free a moment ago.
+
+    It lies below the range from which the kernel takes ports for outgoing connections, so that none of these takes it
+    while a broker is down between two lives.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def eventually(condition: Callable[[], bool], what: str, *, within_s: float = WAIT_S) -> None:

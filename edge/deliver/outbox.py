@@ -119,8 +119,8 @@ class Outbox:
             if self._owner is None:
                 return
             try:
-                if self.degraded:
-                    self._save()
+                if self.degraded and not self._save() and self._changes.messages:
+                    _LOG.error("outbox %s: %d messages are lost", self._path, len(self._changes.messages))
                 if self._store is not None:
                     self._store.close()
             except DeliveryError as error:
