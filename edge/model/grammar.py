@@ -69,7 +69,13 @@ class Constraint:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing but the end can follow."""
+        """Whether nothing but the end can follow; `ModelError` where llguidance gave up before it."""
+        if self._matcher.is_stopped() and not self._matcher.is_accepting():
+            raise ModelError(
+                "the grammar stopped in the middle of an answer",
+                evidence=[str(self._matcher.stop_reason()), self._matcher.get_error()[:400]],
+                next_step="Simplify the schema.",
+            )
         return bool(self._matcher.is_stopped())
 
     @property
@@ -169,7 +175,7 @@ class Grammars:
     def __init__(self, tokenizer_json: str, tokens: Tokens) -> None:
         self.vocab_used = tokens.vocab_used
         self._built: Future[Any] = Future()
-        Thread(target=self._build, args=(tokenizer_json, tokens), name="grammar-tables", daemon=True).start()
+        Thread(target=self._build, args=(tokenizer_json, tokens), name="grammar-tables").start()
         self._token_of: dict[int, int | None] = {}
 
     def constraint(self, schema: dict[str, Any]) -> Constraint:

@@ -230,3 +230,11 @@ def test_a_schema_that_cannot_be_used_is_a_model_error(grammars: Grammars) -> No
 def test_a_tokenizer_without_grammar_is_a_bundle_error() -> None:
     with pytest.raises(BundleError, match="cannot be used for grammars"):
         Grammars("{}", TOKENS).constraint({"type": "number"})
+
+
+def test_a_token_against_the_grammar_is_an_error_and_no_end(tokenizer: Tokenizer, grammars: Grammars) -> None:
+    constraint = grammars.constraint(model_schema("ask"))
+    with pytest.raises(ModelError, match="refused"):
+        constraint.take(tokenizer.encode("no JSON"))
+    with pytest.raises(ModelError, match="in the middle of an answer"):
+        assert constraint.finished
