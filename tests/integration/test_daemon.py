@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -234,7 +238,8 @@ def test_freshness_comes_before_completeness_and_what_is_left_out_is_announced(
     sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
     slow = {"STAND_IN_ANSWER_S": "2.5"}  # two prompts: more than two clips' time
     with Service(tmp_path, broker, sources, more="[backlog]\nclips = 1\n", env=slow) as service:
-        service.wait_for("is answered", times=2)
+        service.wait_for("skipped: backlog")
+        service.wait_for("is answered")
         assert service.end() == 0
     got = heard()
     got.assert_whole()
@@ -261,6 +266,91 @@ def test_two_cameras_are_both_served(tmp_path: Path, broker: Mosquitto, reel: Pa
             ("answered", 2.0),
             ("answered", 1.5),
         ]
+
+
+def test_the_service_manager_is_told_ready_alive_stopping_and_how_it_goes(
+    tmp_path: Path, broker: Mosquitto, reel: Path
+) -> None:
+    sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "realtime": False}}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        with Service(tmp_path, broker, sources, env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as service:
+            told = [manager.recv(4096).decode()]
+            while told[-1] != "STOPPING=1":
+                told.append(manager.recv(4096).decode())
+            assert service.end(None) == 0
+    assert told.count("READY=1") == 1
+    assert "WATCHDOG=1" in told
+    assert any(line.startswith("STATUS=coverage 100 %") for line in told)
+
+
+def test_no_broker_is_no_reason_not_to_answer_and_nothing_is_lost(
+    tmp_path: Path, broker: Mosquitto, reel: Path, heard: Callable[[], Heard]
+) -> None:
+    sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "realtime": False}}
+    (tmp_path / "nobody").mkdir()
+    nobody = Mosquitto(tmp_path / "nobody")  # never started
+    with Service(tmp_path, nobody, sources) as service:
+        assert service.end(None) == 0
+    assert service.coverage().answered_s == pytest.approx(5.5)
+    assert heard().answers == []
+    with Service(tmp_path, broker, sources) as again:
+        assert again.end(None) == 0
+    got = heard()
+    assert [clip["seq"] for clip in got.clips()] == [0, 1, 2, 3, 4, 5]
+    assert got.skipped == []
+
+
+@pytest.mark.slow
+def test_a_frozen_capture_process_is_replaced(
+    tmp_path: Path, broker: Mosquitto, reel: Path, heard: Callable[[], Heard]
+) -> None:
+    sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel)}}
+    with Service(tmp_path, broker, sources) as service:
+        service.wait_for("clip 0 is")
+        os.kill(service.pids("capture cam")[-1], signal.SIGSTOP)
+        service.wait_for("it is killed")
+        assert service.end(None) == 0
+    got = heard()
+    got.assert_whole()
+    assert got.seconds == pytest.approx(5.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_dies_whenever_every_second_is_accounted_for(
+    tmp_path: Path, broker: Mosquitto, reel: Path, tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    rng = random.Random(seed)
+    shot = Shot(options=(("bf", "0"), ("g", "5"), ("tune", "zerolatency")))
+    long_reel = film(tmp_path_factory.mktemp("live") / "reel.mp4", steady(900, fps=10), shot)
+    with (
+        RtspCamera(long_reel) as camera,
+        Subscriber(broker, "edgeclip/v1/d/#") as subscriber,
+    ):
+        sources: dict[str, dict[str, object]] = {
+            "live": {"source": camera.url},
+            "file": {"source": str(reel), "loop": True},
+            "fast": {"source": str(reel), "loop": True, "realtime": False},
+        }
+        with Service(tmp_path, broker, sources, env={"STAND_IN_ANSWER_S": "0.2"}) as service:
+            service.wait_for("is answered", times=3)
+            for _ in range(20):
+                time.sleep(rng.uniform(0.0, 2.0))
+                victim = rng.choice(
+                    ["inference", "inference", "capture live", "capture file", "capture fast"]
+                )
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(service.pids(victim)[-1], signal.SIGKILL)
+            service.wait_for("is answered", times=service.log.count("is answered") + 6)
+            assert service.end() == 0
+    for name in sources:
+        got = Heard((item for item in subscriber.received if not item.retain), name)
+        got.assert_whole()
+        assert any(clip in got.answered() for clip in got.clips()[-5:])
+    assert got.health[-1]["coverage"]["percent"] == 100
+    assert got.health[-1]["coverage"]["in_hand"] == 0
 
 
 @pytest.mark.parametrize(
