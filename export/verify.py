@@ -116,12 +116,19 @@ def _matching_source(manifest: Manifest, source: str, revision: str | None) -> P
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Show the step at hand on standard error, on a terminal only."""
+    """Show the step at hand on standard error: in place on a terminal, else a line each."""
+    if not sys.stderr.isatty():
+        yield _line
+        return
     from rich.console import Console
     from rich.text import Text
 
     with Console(stderr=True).status("verify") as status:
         yield lambda step: status.update(Text(step))
+
+
+def _line(step: str) -> None:
+    sys.stderr.write(f"verify: {step}\n")
 
 
 def _store(path: Path, data: dict[str, Any]) -> None:
