@@ -18,8 +18,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,17 @@ class _Beat:
             self._conn.send(Working())
 
 
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold back what `begin_child` ignores, so that a child is born deaf to it; the supervisor hears it afterwards."""
+    resource_tracker.ensure_running()  # its start would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 # --- The supervisor's end ----------------------------------------------------------------------------------------------
 
 
@@ -272,7 +284,8 @@ class Child:
         self._conn, theirs = context.Pipe(duplex=True)
         self._process = context.Process(target=target, args=(theirs, job), name=name, daemon=True)
         try:
-            self._process.start()
+            with _signals_held():
+                self._process.start()
         except BaseException:
             self._conn.close()
             raise

@@ -17,7 +17,7 @@ import pytest
 from edge.share import demo_bundle
 from tests import needs
 from tests.broker import Mosquitto, Subscriber, eventually
-from tests.integration.cameras import RtspCamera
+from tests.integration.cameras import RtspCamera, free_port
 from tests.media import Shot, film, steady
 from tests.service import EDGE, Heard, Service, length
 
@@ -191,6 +191,21 @@ def test_a_camera_s_clip_is_partial_when_its_capture_process_is_killed_and_the_n
     assert (
         after[-1]["status"] == "answered"
     )  # connecting again may have cost the one between some of its time
+    assert got.health[-1]["coverage"]["percent"] == 100
+
+
+def test_a_camera_that_is_not_there_is_announced_clip_by_clip(
+    tmp_path: Path, broker: Mosquitto, heard: Callable[[], Heard]
+) -> None:
+    url = f"rtsp://admin:hunter2@127.0.0.1:{free_port()}/cam"
+    with Service(tmp_path, broker, {"cam": {"source": url}}) as service:
+        service.wait_for("no_video", times=2)
+        assert service.end() == 0
+        assert "hunter2" not in service.log
+    got = heard()
+    got.assert_whole()
+    assert [(clip["reason"], length(clip)) for clip in got.clips()[:2]] == [("no_video", 2.0)] * 2
+    assert "away" in {health["cameras"][0]["state"] for health in got.health}
     assert got.health[-1]["coverage"]["percent"] == 100
 
 

@@ -90,6 +90,16 @@ def test_a_child_that_is_frozen_can_be_killed() -> None:
     child.close()
 
 
+def test_a_child_is_deaf_to_the_signals_of_its_group_from_birth() -> None:
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    child = Child("echo", listen, None, inbox)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(child.pid, number)  # it is still starting, and knows nothing of us
+    child.send("hello")
+    assert heard(inbox) == (child, "hello")
+    assert child.close() == "killed by SIGKILL"
+
+
 def test_messages_go_both_ways_in_order() -> None:
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     child = Child("echo", listen, None, inbox)
