@@ -67,16 +67,6 @@ class Engine:
             raise ModelError("the engine is closed", next_step="Open another one.")
         return self._parts
 
-    @property
-    def vision(self) -> VisionTower:
-        """The vision tower; `ModelError` when closed."""
-        return self.parts.vision
-
-    @property
-    def decoder(self) -> Decoder:
-        """The decoder; `ModelError` when closed."""
-        return self.parts.decoder
-
     def frame_size(self, source: Size, ticks: int) -> Size:
         """Return the size at which frames of a clip are pushed; ``ticks`` are those of the full clip.
 

@@ -277,6 +277,6 @@ def test_a_graph_that_the_manifest_does_not_describe_is_a_bundle_error(
 
 def test_what_onnxruntime_raises_while_running_is_a_model_error(engine: Engine) -> None:
     with pytest.raises(ModelError, match="onnxruntime failed in the embedding") as caught:
-        engine.decoder.embed(np.array([1 << 40]))
+        engine.parts.decoder.embed(np.array([1 << 40]))
     assert caught.value.__cause__ is not None
     assert len(caught.value.evidence) == 1
