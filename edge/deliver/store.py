@@ -267,7 +267,7 @@ def set_aside(path: Path) -> Path:
         path.rename(aside)
         for suffix in ("-wal", "-shm"):
             beside = path.with_name(path.name + suffix)
-            if beside.exists():  # left behind it would be replayed into the new file
+            if beside.exists():  # it may hold what the file itself no longer shows
                 beside.rename(aside.with_name(aside.name + suffix))
         older = sorted(p for p in path.parent.glob(f"{path.name}.damaged-*Z"))
         for old in older[:-DAMAGED_KEPT]:
