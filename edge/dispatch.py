@@ -27,7 +27,9 @@ from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
 
 PAIRS_AT_ONCE = 8  # handed to the model in one message
 ATTEMPTS = 2  # of the model on one clip
-GRACE_LOST_S = 2.0  # after a clip's end, when a live camera's capture process is gone: the past will not come back
+GRACE_LOST_S = (
+    2.0  # after a clip's end, when a live camera's capture process is gone: the past will not come back
+)
 GRACE_S = 20.0  # after a clip's end, for a process that should close it, and for a file, which waits
 
 
@@ -368,7 +370,11 @@ class Dispatcher:
         return effects
 
     def _choose(self) -> Recording | None:
-        """Return the next clip: a whole one before one being recorded, the camera served longest ago first."""
+        """Return the next clip: a whole one before one being recorded, the camera served longest ago first.
+
+        With several cameras a clip that is begun early may hold up the others, but at most until it ends, and then no
+        clip is begun early before all whole ones are done.
+        """
         if self._stopping:
             return None
         whole = [lane for lane in self._lanes.values() if lane.waiting]

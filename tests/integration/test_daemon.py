@@ -19,7 +19,7 @@ from tests import needs
 from tests.broker import Mosquitto, Subscriber, eventually
 from tests.integration.cameras import RtspCamera, free_port
 from tests.media import Shot, film, steady
-from tests.service import EDGE, Heard, Service, length
+from tests.service import EDGE, STAND_IN, Heard, Service, length
 
 FRUGAL = """
 [[prompt]]
@@ -117,11 +117,14 @@ def test_a_looped_file_makes_whole_clips_across_its_seam(
     assert all(clip["status"] == "answered" for clip in got.clips()[:6])
 
 
+@pytest.mark.parametrize("command", [STAND_IN, EDGE], ids=["stand-in", "bundle"])
 def test_a_clip_is_answered_although_inference_is_killed_in_the_middle_of_it(
-    tmp_path: Path, broker: Mosquitto, reel: Path, heard: Callable[[], Heard]
+    tmp_path: Path, broker: Mosquitto, reel: Path, heard: Callable[[], Heard], command: tuple[str, ...]
 ) -> None:
+    (tmp_path / "bundle").symlink_to(demo_bundle())
     sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
-    with Service(tmp_path, broker, sources, env={"STAND_IN_ANSWER_S": "0.8"}) as service:
+    slow = {"STAND_IN_ANSWER_S": "0.8"}
+    with Service(tmp_path, broker, sources, more=FRUGAL, command=command, env=slow) as service:
         service.wait_for("clip 0 is")  # clip 1 is in hand from here on, or in a moment
         os.kill(service.pids("inference")[-1], signal.SIGKILL)
         service.wait_for("clip 2 is")
