@@ -153,14 +153,16 @@ class _Outlet:
 
 def _run_live(job: CaptureJob, outlet: _Outlet) -> None:
     name = masked(job.source)
-    # Opening may take two time-outs (connect, probe), and then the first key frame may be long in coming.
-    stuck_s = 3 * job.timeout_s + NO_PICTURE_S
+    # Opening has time-outs of its own: to connect, to probe, and then for the first key frame.
+    opening_s = 3 * job.timeout_s
+    stuck_s = opening_s + NO_PICTURE_S
     backoff = Backoff(random.Random())  # noqa: S311  # jitter, no secret
     reader: Reader | None = None
     clock = ArrivalClock()
     away = False
     retry_at = 0.0
-    steady_since = heard_at = time.monotonic()
+    steady_since = 0.0  # first picture of this reader; 0 before it
+    heard_at = time.monotonic()
 
     def lose(reason: str) -> None:
         nonlocal away
@@ -174,8 +176,8 @@ def _run_live(job: CaptureJob, outlet: _Outlet) -> None:
         while not outlet.stopped():
             now = time.monotonic()
             if reader is None and now >= retry_at:
-                reader, clock, heard_at = Reader(job), ArrivalClock(), now
-                steady_since = 0.0
+                reader, clock = Reader(job), ArrivalClock()
+                heard_at, steady_since = now, 0.0
             picture = None
             if reader is None:
                 time.sleep(min(POLL_S, retry_at - now))
@@ -201,7 +203,7 @@ def _run_live(job: CaptureJob, outlet: _Outlet) -> None:
                     outlet.send(Back())
                 outlet.offer(clock.time_ns(picture.pts_ns, picture.arrival_ns) - job.origin_mono_ns, picture)
             else:
-                if reader is not None and now - heard_at > job.timeout_s:
+                if reader is not None and now - heard_at > (job.timeout_s if steady_since else opening_s):
                     lose(f"the camera {name} sends no picture")
                 if reader is not None and now - heard_at > stuck_s:
                     raise CameraLostError(

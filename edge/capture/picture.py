@@ -84,10 +84,12 @@ class Wrapper:
 
     Args:
         base: The stream's time base: flushed frames have lost theirs.
+        timed: Whether the stream's presentation times mean anything.
     """
 
-    def __init__(self, base: Fraction) -> None:
+    def __init__(self, base: Fraction, *, timed: bool = True) -> None:
         self._base = base
+        self._timed = timed
         self._rotation: int | None = None
         self._orientation = Orientation()
 
@@ -100,7 +102,7 @@ class Wrapper:
             matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
             self._orientation = orientation_of(bytes(matrix)) if matrix is not None else Orientation()
         return Decoded(
-            pts_ns=self._ns(frame.pts),
+            pts_ns=self._ns(frame.pts) if self._timed else None,
             duration_ns=self._ns(frame.duration) or 0,
             arrival_ns=arrival_ns,
             cost_s=cost_s,

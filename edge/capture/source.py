@@ -26,6 +26,9 @@ FALLBACK_RATE = 25  # pictures per second where neither the container nor the co
 # FFmpeg's demuxer for ANSI art opens every .txt as a video of a terminal.
 NOT_VIDEO = frozenset({"tty"})
 
+# Demuxers of bare pictures: their times are only counted up, 25 a second, whatever the camera's rate.
+UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v"})
+
 # Messages from FFmpeg's threads can deadlock Python's logging, and they show URLs with their passwords.
 av.logging.set_level(None)
 
@@ -61,7 +64,8 @@ class Source:
                 f"the camera {name} announced a video and sent none of it",
                 next_step="Open its stream in another player; if that works, raise the camera's timeout_s.",
             )
-        self._wrapper = Wrapper(self._stream.time_base)
+        timed = not (live and container.format.name in UNTIMED)
+        self._wrapper = Wrapper(self._stream.time_base, timed=timed)
         self._decoding = self._decode()
         first = next(self._decoding, None)
         if first is None:
@@ -178,10 +182,10 @@ def open_source(source: str, *, transport: Literal["tcp", "udp"] = "tcp", timeou
         return _opened(_open_file(source), name, live=False)
     try:
         if kind == "device":
-            container = av.open(source, format="v4l2", timeout=timeout_s)
+            container = av.open(source, format="v4l2", timeout=timeout_s, metadata_errors="replace")
         else:
             options = network_options(source, transport=transport, timeout_s=timeout_s)
-            container = av.open(source, options=options, timeout=timeout_s)
+            container = av.open(source, options=options, timeout=timeout_s, metadata_errors="replace")
     except av.FFmpegError as error:
         raise _lost(f"the camera {name} cannot be opened", error) from _without_url(error)
     return _opened(container, name, live=True)
@@ -211,7 +215,7 @@ def _open_file(source: str) -> Any:
     )
     try:
         # The prefix keeps a colon in the name from being read as a protocol.
-        container = av.open(f"file:{path}")
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except av.FFmpegError as error:
         not_video.evidence = (error.strerror,)
         raise not_video from error

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
+from PIL import Image
+
 from tests import needs
+from tests.media import BITS, stamped
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).with_name("rtsp_server.py")
@@ -114,6 +120,39 @@ def silent_camera(*, speaks: bool) -> Iterator[str]:
         thread.join()
         for connection in connections:
             connection.close()
+
+
+@contextmanager
+def mjpeg_camera(*, fps: float) -> Iterator[str]:
+    """A web camera: stamped JPEGs over HTTP, which carry no times. Yields its URL."""
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
+            self.end_headers()
+            began = time.monotonic()
+            for number in range(1 << BITS):
+                jpeg = io.BytesIO()
+                Image.fromarray(stamped(number)).save(jpeg, "JPEG")
+                head = f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {jpeg.tell()}\r\n\r\n"
+                try:
+                    self.wfile.write(head.encode() + jpeg.getvalue() + b"\r\n")
+                except OSError:
+                    return
+                time.sleep(max(0.0, began + (number + 1) / fps - time.monotonic()))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/video"
+        server.shutdown()
+        thread.join()
 
 
 def _receive(connection: socket.socket) -> bytes:

@@ -237,6 +237,19 @@ def test_a_recording_joined_from_parts_of_two_sizes_keeps_one_size(tmp_path: Pat
     assert found.ticks == due(steady(20, fps=10), 2000)
 
 
+def test_a_strange_name_is_only_a_name(tmp_path: Path) -> None:
+    path = film(tmp_path / "plain.mp4", steady(4, fps=10)).rename(tmp_path / "cam:1 50%03d?.mp4")
+    assert read(path).ticks == due(steady(4, fps=10), 400)
+
+
+def test_a_title_in_no_known_encoding_harms_nothing(tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.mkv", steady(4, fps=10))
+    data = path.read_bytes()
+    assert data.count(b"Lavf") >= 1
+    path.write_bytes(data.replace(b"Lavf", b"L\xe9v\xff"))
+    assert read(path).ticks == due(steady(4, fps=10), 400)
+
+
 def test_only_a_few_pictures_are_in_memory_at_once(tmp_path: Path) -> None:
     """Not even as garbage in reference cycles: a full-size picture takes megabytes."""
     path = film(tmp_path / "clip.mp4", steady(100, fps=10))
