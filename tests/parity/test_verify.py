@@ -27,7 +27,7 @@ from export.convert import convert
 from export.footage import draw
 from export.golden import read_golden
 from export.recipes import load_recipe
-from export.reference import Reference, import_libraries
+from export.reference import GRAPHS, Reference, import_libraries
 from export.verify import verify_command
 from tests import checkpoints
 
@@ -101,6 +101,26 @@ def test_a_float32_bundle_is_its_reference(toy: Toy, chunk: int | None) -> None:
     )
     assert {case.greedy.tokens for case in report.cases} <= set(range(1, 65))
     assert sum(case.greedy.tokens == 64 for case in report.cases) >= 3
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_configuration_registered_with_optimum_describes_the_graphs(toy: Toy, name: str) -> None:
+    config = Reference(toy.source).export_config(name)
+    graph = getattr(open_bundle(toy.bundle("fp32")).manifest.graphs, name)
+    for registered, real in ((config.inputs, graph.inputs), (config.outputs, graph.outputs)):
+        symbols = {
+            tensor.name: {axis: size for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+            for tensor in real
+        }
+        assert registered == symbols
+    for tensor in graph.inputs:
+        dummy = config.generate_dummy_inputs(framework="np")[tensor.name]
+        assert str(dummy.dtype) == tensor.dtype
+        fits = [
+            isinstance(size, str) or size == found
+            for size, found in zip(tensor.shape, dummy.shape, strict=True)
+        ]
+        assert all(fits), tensor.name
 
 
 def test_quantised_bundles_are_near_and_no_nearer_than_they_can_be(toy: Toy) -> None:
