@@ -184,6 +184,7 @@ def test_forks_of_one_clip_answer_as_fresh_runs_do_in_any_order(both: Both, engi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_it_holds_at_the_real_dimensions_of_0_8b(tmp_path: Path) -> None:
     real = make("dims_0_8b", tmp_path)
     cases = (Case(), Case(3, 64, 96), Case(1, 256, 256, still=True))
