@@ -87,8 +87,7 @@ def _penalised(
     if not said or (sampling.presence_penalty == 0 and sampling.repetition_penalty == 1):
         return raw
     again = np.fromiter(set(said), np.int64)
-    if allowed is not None:
-        again = np.flatnonzero(np.isin(allowed, again))
+    again = again[again < len(raw)] if allowed is None else np.flatnonzero(np.isin(allowed, again))
     scores = raw.copy()
     repeated = scores[again]
     factor = sampling.repetition_penalty
