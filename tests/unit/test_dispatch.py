@@ -241,3 +241,38 @@ def test_the_wall_clock_is_followed_at_a_clip_s_beginning_only_when_it_was_set()
     starts = [e.t_start for e in opened if isinstance(e, ClipOpened)]
     assert [(b - a).total_seconds() for a, b in itertools.pairwise(starts)] == [2.0, 3602.0, 2.0]
     assert [round(e.step_s) for e in opened if isinstance(e, ClockStepped)] == [3600]
+
+
+def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
+    dispatcher = start()
+    dispatcher.model_ready()
+    (begin,) = (e for e in dispatcher.pair("c0", 5, make_pair(5, 0), at(0.5)) if isinstance(e, Begin))
+    early = make_answer(begin.plan, make_stats(1), "summary")
+    assert dispatcher.answered(early) == []  # the clip is still being recorded
+    dispatcher.closed("c0", 5, make_stats(1), at(2))
+    dispatcher.need_pairs()
+    (end,) = dispatcher.need_pairs()
+    assert isinstance(end, End)
+    answer = make_answer(begin.plan, end.stats, "summary")
+    assert dispatcher.answered(answer) == [Answered(answer)]
+    assert dispatcher.answered(answer) == []  # again
+    assert not dispatcher.settled
+
+
+def test_stopping_does_not_wait_for_a_model_that_is_not_there() -> None:
+    dispatcher = start()
+    dispatcher.model_ready()
+    dispatcher.pair("c0", 5, make_pair(5, 0), at(0.5))
+    dispatcher.model_lost("killed")
+    assert ended(dispatcher.stop(at(1))) == [(5, "skipped", "shutdown")]
+    assert dispatcher.settled
+
+
+def test_time_in_no_clip_would_show() -> None:
+    dispatcher = start()
+    assert dispatcher.missing_s("c0", at(10)) == 0
+    assert (
+        dispatcher.missing_s("c0", at(62)) == 60
+    )  # the loop has not turned for a minute: clip 5 is all there is
+    dispatcher.tick(at(62))
+    assert dispatcher.missing_s("c0", at(62)) == 0
