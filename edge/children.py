@@ -142,7 +142,7 @@ def begin_child(name: str, *, nice: int = 0) -> None:
     if supervisor is not None and supervisor.pid != os.getppid():  # it died before prctl
         os._exit(1)
     log_to_stderr(name)
-    if nice:
+    with contextlib.suppress(OSError):  # a sandbox may forbid it; then the model competes with capture
         os.nice(nice)
 
 

@@ -52,7 +52,8 @@ from edge.recording import Now
 from edge.slots import Slot
 
 TURN_S = 0.5  # the loop turns at least so often
-INFERENCE_SILENT_S = 300.0  # one step of the model, or loading it, takes less on the slowest machine
+INFERENCE_SILENT_S = 300.0  # one step of the model takes less on the slowest machine
+LOAD_S = 600.0  # and so does hashing a bundle on a slow card, and loading it
 STOP_S = 5.0  # for the clip in hand, when the service is asked to stop
 CLOSE_S = 3.0  # for the broker then
 DRAIN_S = 10.0  # for the broker when all files have ended
@@ -225,8 +226,9 @@ class Supervisor:
         """Start again what is due, and kill what hangs."""
         if self._inference.due():
             self._start_inference()
-        if not self._inference_waits and self._inference.kill_if_silent(INFERENCE_SILENT_S):
-            log.error("inference has made no progress for %.0f s: it is killed", INFERENCE_SILENT_S)
+        limit_s = INFERENCE_SILENT_S if self._inference.spoken else LOAD_S
+        if not self._inference_waits and self._inference.kill_if_silent(limit_s):
+            log.error("inference has made no progress for %.0f s: it is killed", limit_s)
         for camera in self._cameras:
             camera.watch()
 
