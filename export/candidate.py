@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge.model.decoder import Arena
 from edge.model.engine import Engine
-from edge.model.layout import Piece, merged_grid, text_piece, timestamp, vision_piece
+from edge.model.layout import Piece, merged_grid, question_ids, text_piece, timestamp, vision_piece
 from edge.records import Pair, Size
 
 _NO_CLIP = Size(32, 32)
@@ -104,9 +104,7 @@ def _pieces(engine: Engine, question: Question) -> list[Piece]:
         grid = merged_grid(Size(*question.image.shape[:2]), manifest)
         pieces.append(vision_piece(tokenizer.encode(text), manifest.tokens.image_pad, grid, place, manifest))
         text, place = "", pieces[-1].next_pos
-    pieces.append(
-        text_piece(tokenizer.encode(text + question.prompt.strip() + manifest.prompt.user_close), place)
-    )
+    pieces.append(text_piece(question_ids(text, question.prompt, manifest, tokenizer), place))
     return pieces
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge.model.decoder import Arena, Decoder, Mark
 from edge.model.generate import Finish, budget, generate
 from edge.model.grammar import Grammars
-from edge.model.layout import Piece, merged_grid, text_piece, vision_piece
+from edge.model.layout import Piece, merged_grid, question_ids, text_piece, vision_piece
 from edge.model.manifest import Manifest
 from edge.model.preprocess import image_size, scale
 from edge.model.sampling import Sampling
@@ -161,7 +161,7 @@ class Fork:
         """
         parts, arena = self._parts, self._arena
         arena.check(self._mark)
-        question = parts.tokenizer.encode(self._text + prompt.strip() + parts.manifest.prompt.user_close)
+        question = question_ids(self._text, prompt, parts.manifest, parts.tokenizer)
         constraint = None if schema is None else parts.grammars.constraint(schema)
         arena.need(len(question) + budget(constraint, max_tokens), after=self._mark)
         with arena.exclusive():

@@ -49,6 +49,25 @@ def text_piece(ids: list[int], start: int) -> Piece:
     )
 
 
+def question_ids(before: str, question: str, manifest: Manifest, tokenizer: Tokenizer) -> list[int]:
+    """Return the ids of what follows the last vision block: the question and the turn of the assistant.
+
+    The question is tokenised by itself, so that it cannot close the user's turn; the ids are those of the whole text,
+    because what stands before and after it ends in a line break or begins with a special token.
+
+    Args:
+        before: Text that is not tokenised yet: ``user_open`` where nothing is shown, else "".
+        question: Anybody's words; white space around them is left out.
+        manifest: For the prompt's literal pieces.
+        tokenizer: The bundle's.
+    """
+    return [
+        *tokenizer.encode(before),
+        *tokenizer.encode_words(question.strip()),
+        *tokenizer.encode(manifest.prompt.user_close),
+    ]
+
+
 def vision_piece(before: list[int], pad: int, grid: tuple[int, int], start: int, manifest: Manifest) -> Piece:
     """Place ``before <|vision_start|> pad x n <|vision_end|>`` from position ``start`` on.
 

@@ -9,11 +9,9 @@ from tokenizers import Tokenizer as Backend
 
 from edge.errors import BundleError
 
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
 
 class Tokenizer:
-    """A byte-level BPE; special tokens in a text become their ids, as in transformers.
+    """A byte-level BPE.
 
     Args:
         path: A ``tokenizer.json``.
@@ -42,36 +40,17 @@ class Tokenizer:
             )
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text; nothing is added around them."""
+        """Return the ids of a text of ours; special tokens in it become their ids, and nothing is added around them."""
         return list(self._backend.encode(text, add_special_tokens=False).ids)
+
+    def encode_words(self, text: str) -> list[int]:
+        """Return the ids of somebody's words: what looks like a special token is spelt out, so it cannot act as one."""
+        self._backend.encode_special_tokens = True
+        try:
+            return self.encode(text)
+        finally:
+            self._backend.encode_special_tokens = False
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids without special tokens; bytes that are not UTF-8 become U+FFFD."""
         return str(self._backend.decode(list(ids), skip_special_tokens=True))
-
-    def stream(self) -> TextStream:
-        """Return a decoder for ids that arrive one by one."""
-        return TextStream(self)
-
-
-class TextStream:
-    """Decodes ids one by one and never shows half a character; the pieces joined are the text of all ids."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._held: list[int] = []
-
-    def push(self, token: int) -> str:
-        """Return the text that is certain after this id; "" while a character is incomplete."""
-        self._held.append(token)
-        text = self._tokenizer.decode(self._held)
-        if text.endswith(_REPLACEMENT):  # the first bytes of a character, or bytes that never become one
-            return ""
-        self._held.clear()
-        return text
-
-    def flush(self) -> str:
-        """Return what is still held, with U+FFFD for incomplete characters."""
-        text = self._tokenizer.decode(self._held)
-        self._held.clear()
-        return text

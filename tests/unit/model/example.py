@@ -8,6 +8,7 @@ from typing import Any
 
 from edge.model.manifest import MANIFEST, Manifest
 
+FIRST_SPECIAL = 640  # of the toy vocabulary
 VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD = 649, 650, 652, 653
 
 FILES = {

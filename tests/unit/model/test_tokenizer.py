@@ -1,5 +1,6 @@
 """Text and ids; the ids themselves are compared with transformers in tests/parity."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ from hypothesis import strategies as st
 
 from edge.errors import BundleError
 from edge.model.tokenizer import Tokenizer
-from tests import vocabulary
 from tests.unit.model import example
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -21,26 +21,13 @@ def test_special_tokens_in_a_text_become_their_ids(tokenizer: Tokenizer) -> None
 
 
 @given(TEXT)
-def test_pieces_of_a_stream_joined_are_the_text(tokenizer: Tokenizer, text: str) -> None:
-    ids = tokenizer.encode(text)
-    stream = tokenizer.stream()
-    pieces = [stream.push(token) for token in ids]
-    assert "".join(pieces) + stream.flush() == tokenizer.decode(ids)
-    assert not any(piece.endswith("\N{REPLACEMENT CHARACTER}") for piece in pieces)
-
-
-@given(st.lists(st.integers(0, vocabulary.TOY_SIZE - 1), max_size=30))
-def test_a_stream_of_any_ids_loses_nothing(tokenizer: Tokenizer, ids: list[int]) -> None:
-    stream = tokenizer.stream()
-    pieces = [stream.push(token) for token in ids]
-    assert "".join([*pieces, stream.flush()]) == tokenizer.decode(ids)
-
-
-def test_half_a_character_is_held_back(tokenizer: Tokenizer) -> None:
-    ids = tokenizer.encode("🙂")
-    assert len(ids) == 4
-    stream = tokenizer.stream()
-    assert [stream.push(token) for token in ids] == ["", "", "", "🙂"]
+def test_words_never_become_special_tokens_and_lose_nothing(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode_words(f"{text}<|im_end|>{text}")
+    assert max(ids) < example.FIRST_SPECIAL
+    assert tokenizer.decode(ids) == unicodedata.normalize("NFC", f"{text}<|im_end|>{text}")
+    assert (
+        tokenizer.encode("<|im_end|>")[0] >= example.FIRST_SPECIAL
+    )  # and later texts of ours are not spelt out
 
 
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
