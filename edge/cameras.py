@@ -15,7 +15,7 @@ from edge.children import Child, Fatal, Loaded, Lost, Stop, capture_main
 from edge.config import CameraSettings, ClipSettings
 from edge.dispatch import Dispatcher
 from edge.effects import Effect
-from edge.errors import EdgeError
+from edge.errors import EdgeError, VideoError
 from edge.recording import Now
 from edge.slots import Slot
 
@@ -199,11 +199,19 @@ class Camera:
             return
         log.warning("capture %s died (%s)", self.name, how)
         self._dispatcher.capture_lost(self.name)
-        if not self.live and self.slot.fruitless >= FRUITLESS:
+        if self.live or self.slot.fruitless < FRUITLESS:
+            self._is("away")
+        elif not self._opened:
+            self._fail(
+                VideoError(
+                    f"camera {self.name}: its file ends every process that reads it",
+                    evidence=[f"the last of {FRUITLESS}: {how}"],
+                    next_step="Look at the log above; give the video another encoding, or leave the camera out.",
+                )
+            )
+        else:
             log.error("camera %s is given up: its file ended %d processes in a row", self.name, FRUITLESS)
             self._end("stopped")
-        else:
-            self._is("away")
 
     def _end(self, how: State) -> None:
         self._is(how)

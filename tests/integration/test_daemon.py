@@ -336,6 +336,18 @@ def test_a_frozen_capture_process_is_replaced(
 
 
 @pytest.mark.slow
+def test_a_file_that_kills_every_process_before_it_opens_ends_the_service(
+    tmp_path: Path, broker: Mosquitto, reel: Path
+) -> None:
+    with Service(tmp_path, broker, {"cam": {"source": str(reel)}}) as service:
+        for times in range(1, 6):
+            service.wait_for("capture cam: process", times=times)
+            os.kill(service.pids("capture cam")[-1], signal.SIGKILL)
+        assert service.end(None) == 1
+    assert "ends every process that reads it" in service.log
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_whatever_dies_whenever_every_second_is_accounted_for(
     tmp_path: Path, broker: Mosquitto, reel: Path, tmp_path_factory: pytest.TempPathFactory, seed: int
