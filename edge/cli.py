@@ -136,7 +136,7 @@ def run(config: Config) -> None:
     from edge.config import load
 
     settings = load(config)
-    from edge.daemon import run as run_daemon
+    from edge.daemon.supervisor import run as run_daemon
 
     raise typer.Exit(run_daemon(settings))
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge.errors import ConfigError
-from edge.messages import Slug
+from edge.messages import RESERVED_CAMERAS, RESERVED_PROMPTS, Slug
 
 STATE_DIRECTORY = "STATE_DIRECTORY"  # set by systemd for StateDirectory=
 CACHE_DIRECTORY = "CACHE_DIRECTORY"  # set by systemd for CacheDirectory=
@@ -152,7 +152,7 @@ class OutboxSettings(_Section):
 
 
 class BacklogSettings(_Section):
-    """``[backlog]``: whole clips that may wait in memory for the model before the oldest waiting one is skipped."""
+    """``[backlog]``: whole clips of each camera that may wait in memory before the oldest waiting one is skipped."""
 
     clips: Annotated[int, Field(ge=1, le=60)] = 2
 
@@ -184,11 +184,15 @@ class Settings(_Section):
     health: HealthSettings = HealthSettings()
 
     @model_validator(mode="after")
-    def _unique_names(self) -> Self:
-        for what, names in (
-            ("camera.id", [camera.id for camera in self.camera]),
-            ("prompt.name", [prompt.name for prompt in self.prompt]),
+    def _names_of_their_own(self) -> Self:
+        for what, names, reserved in (
+            ("camera.id", [camera.id for camera in self.camera], RESERVED_CAMERAS),
+            ("prompt.name", [prompt.name for prompt in self.prompt], RESERVED_PROMPTS),
         ):
+            taken = sorted(reserved.intersection(names))
+            if taken:
+                msg = f"{what} cannot be {', '.join(taken)}: that topic is the service's own"
+                raise ValueError(msg)
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 msg = f"{what} must be unique, but {', '.join(twice)} occurs twice"

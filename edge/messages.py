@@ -29,6 +29,11 @@ MAX_OBJECTS = 8
 MAX_RELATIONS = 8
 CLIP_SECONDS_MAX = 600
 
+RESERVED_PROMPTS = frozenset({"skipped", "state", "alert", "event", "image"})
+"""Last parts of topics under a camera that are the service's own."""
+RESERVED_CAMERAS = frozenset({"health", "availability", "cmd", "reply"})
+"""Parts of topics under a device that are the service's own."""
+
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 
 
@@ -84,8 +89,8 @@ class ObjectBody(BaseModel):
     bbox_2d: Annotated[list[Coordinate], Field(min_length=4, max_length=4)]
 
 
-class Relation(BaseModel):
-    """One relation between two labels, such as person - left of - car."""
+class RelationBody(BaseModel):
+    """One relation between two labels as the model writes it, such as person - left of - car."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -101,7 +106,7 @@ class SpatialBody(BaseModel):
 
     headline: Annotated[str, Field(min_length=1, max_length=HEADLINE_CHARS)]
     objects: Annotated[list[ObjectBody], Field(max_length=MAX_OBJECTS)]
-    relations: Annotated[list[Relation], Field(max_length=MAX_RELATIONS)]
+    relations: Annotated[list[RelationBody], Field(max_length=MAX_RELATIONS)]
 
 
 class AskBody(BaseModel):
@@ -147,6 +152,14 @@ class SeenObject(Message):
     label: str
     box: Box
     valid: bool
+
+
+class Relation(Message):
+    """A relation between two labels, such as person - left of - car."""
+
+    subject: str
+    relation: str
+    object: str
 
 
 class Confidence(Message):
@@ -283,7 +296,11 @@ class CameraHealth(Message):
 
 
 class Health(Message):
-    """State of the device, retained. Schema ``edgeclip.health/1``."""
+    """State of the device, retained. Schema ``edgeclip.health/1``.
+
+    ``outbox_dropped`` counts messages that were given up because the outbox was full, since the state epoch began;
+    ``outbox_trouble`` says why the disk does not hold everything, or is empty.
+    """
 
     schema_: Literal["edgeclip.health/1"] = Field("edgeclip.health/1", alias="schema")
     id: str
@@ -301,6 +318,7 @@ class Health(Message):
     outbox_pending: int
     outbox_bytes: int
     outbox_dropped: int
+    outbox_trouble: str = ""
     rss_mib: float
     temperature_c: float | None
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edge.answer.text import plain
 from edge.config import Settings
-from edge.health import coverage
+from edge.daemon.health import coverage
 from edge.messages import Coverage
 
 

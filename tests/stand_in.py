@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from edge.answer.assemble import Author, Work, Written, assemble
-from edge.children import AnswerReady, Idle, InferenceJob, Loaded, NeedPairs, begin_child
 from edge.config import load
-from edge.daemon import run
-from edge.effects import Begin, End, More
+from edge.daemon.children import AnswerReady, Idle, InferenceJob, Loaded, NeedPairs, begin_child
+from edge.daemon.effects import Begin, End, More
+from edge.daemon.supervisor import run
 from edge.errors import EdgeError
 from edge.messages import Answer
 from edge.model.preprocess import scale

@@ -15,9 +15,7 @@ from __future__ import annotations
 import re
 
 from edge.errors import DeliveryError
-
-RESERVED = frozenset({"skipped", "state"})
-"""Names under a camera that are not prompts; a prompt called so would publish into another kind's topic."""
+from edge.messages import RESERVED_PROMPTS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _ROOT = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*")
@@ -41,7 +39,7 @@ class Topics:
 
     def answer(self, camera: str, prompt: str) -> str:
         """Return the topic of a camera's answers to one prompt."""
-        if prompt in RESERVED:
+        if prompt in RESERVED_PROMPTS:
             raise DeliveryError(
                 f'a prompt cannot be called "{prompt}"',
                 evidence=["that topic is the service's own"],

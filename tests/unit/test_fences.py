@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "edge.config": BASE,
     **{stage: (stage, *BASE) for stage in STAGES},
     "edge.pipeline": (*STAGES, *BASE),
+    "edge.daemon": ("edge.daemon", "edge.pipeline", *STAGES, *BASE),
     "edge": ("edge",),
     "export.demo": ("edge", "export"),
     "export": ("export", "edge.model", "edge.messages", "edge.records", "edge.errors"),

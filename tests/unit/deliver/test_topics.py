@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.deliver.topics import RESERVED, Topics
+from edge.deliver.topics import Topics
 from edge.errors import DeliveryError
+from edge.messages import RESERVED_PROMPTS
 
 
 def test_the_topics_of_a_device() -> None:
@@ -19,7 +20,7 @@ def test_the_topics_of_a_device() -> None:
     assert topics.availability() == "site/edgeclip/v1/pi-5/availability"
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED))
+@pytest.mark.parametrize("name", sorted(RESERVED_PROMPTS))
 def test_a_prompt_cannot_take_the_services_own_topic(name: str) -> None:
     with pytest.raises(DeliveryError, match="cannot be called"):
         Topics("edgeclip", "pi").answer("door", name)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from edge import __version__
-from edge.children import Loaded
+from edge.daemon.children import Loaded
+from edge.daemon.effects import ClipEnded
 from edge.deliver.outbox import ClipRow, CoverageRow, OutboxStats, Outgoing
-from edge.effects import ClipEnded
 from edge.host.sensors import temperature_c
 from edge.messages import Answer, CameraHealth, Coverage, Health, Skipped, message_id
 
@@ -117,6 +117,7 @@ def health(
     engine: Literal["starting", "idle", "busy", "stopped"],
     engine_restarts: int,
     waiting: OutboxStats,
+    trouble: str,
     rss: float,
 ) -> Health:
     """Say how the device is."""
@@ -136,6 +137,7 @@ def health(
         outbox_pending=waiting.pending,
         outbox_bytes=waiting.bytes,
         outbox_dropped=waiting.dropped,
+        outbox_trouble=trouble,
         rss_mib=round(rss, 1),
         temperature_c=temperature_c(),
     )

@@ -6,7 +6,7 @@ import random
 import time
 
 from edge.capture.backoff import Backoff
-from edge.children import Child
+from edge.daemon.children import Child
 
 LOST_S = 0.5  # until a process whose pipe has ended is gone as well
 

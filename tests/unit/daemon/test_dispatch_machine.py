@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edge.dispatch import ATTEMPTS, GRACE_S, PAIRS_AT_ONCE, Dispatcher
-from edge.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.dispatch import ATTEMPTS, GRACE_S, PAIRS_AT_ONCE, Dispatcher
+from edge.daemon.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.recording import STEP_S, Now
 from edge.messages import Answer
-from edge.recording import STEP_S, Now
 from edge.records import ClipPlan, ClipStats, Pair, Span
 from tests.clips import (
     BACKLOG,

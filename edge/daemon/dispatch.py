@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edge.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.recording import Now, Recording, Timeline
 from edge.messages import Answer, SkipReason, clip_id
-from edge.recording import Now, Recording, Timeline
 from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
 
 PAIRS_AT_ONCE = 8  # handed to the model in one message

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from edge.capture.address import kind_of
 from edge.capture.events import Away, Back, Beat, CaptureJob, Closed, Ended, Opened, PairReady
-from edge.children import Child, Fatal, Loaded, Lost, Stop, capture_main
 from edge.config import CameraSettings, ClipSettings
-from edge.dispatch import Dispatcher
-from edge.effects import Effect
+from edge.daemon.children import Child, Fatal, Loaded, Lost, Stop, capture_main
+from edge.daemon.dispatch import Dispatcher
+from edge.daemon.effects import Effect
+from edge.daemon.recording import Now
+from edge.daemon.slots import Slot
 from edge.errors import EdgeError, VideoError
-from edge.recording import Now
-from edge.slots import Slot
 
 LEAD_S = 2.0  # from a live camera's start to its first clip: time to connect
 SILENT_S = 15.0  # a capture process beats once a second

@@ -9,7 +9,7 @@ import jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge import health
+from edge.daemon import health
 from edge.deliver.outbox import ClipRow, CoverageRow
 from edge.messages import published_schema
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from edge.dispatch import Dispatcher
-from edge.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
-from edge.recording import Now
+from edge.daemon.dispatch import Dispatcher
+from edge.daemon.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.recording import Now
 from edge.records import ClipStats, Span
 from tests.clips import (
     BACKLOG,

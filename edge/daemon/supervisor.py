@@ -1,7 +1,7 @@
 """The supervisor: starts, watches and replaces the processes, keeps ledger and outbox, and talks to the service manager.
 
 One loop on one inbox: what the children say, what the clock says, signals. What to do is decided by
-`edge.dispatch.Dispatcher`; here it is done. Frames travel capture -> supervisor -> inference in memory only.
+`edge.daemon.dispatch.Dispatcher`; here it is done. Frames travel capture -> supervisor -> inference in memory only.
 
     starting   the model loads; cameras start once it is there, and that is the beginning of the first clips
     running    until a signal, until every file has ended and is answered, or until an error that no restart mends
@@ -20,11 +20,12 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Literal
 
-from edge import health
 from edge.answer.prompts import prompt_from
-from edge.cameras import Camera
 from edge.capture.address import file_path, kind_of, masked
-from edge.children import (
+from edge.config import Settings, cache_directory
+from edge.daemon import health
+from edge.daemon.cameras import Camera
+from edge.daemon.children import (
     AnswerReady,
     Child,
     ClipFailed,
@@ -38,18 +39,17 @@ from edge.children import (
     inference_main,
     log_to_stderr,
 )
-from edge.config import Settings, cache_directory
+from edge.daemon.dispatch import Dispatcher
+from edge.daemon.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.recording import Now
+from edge.daemon.slots import Slot
 from edge.deliver.mqtt import Publisher
-from edge.deliver.outbox import ClipRow, Outbox, Outgoing
+from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
 from edge.deliver.topics import Topics
-from edge.dispatch import Dispatcher
-from edge.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
 from edge.errors import BundleError, EdgeError, ModelError, VideoError
 from edge.host.notify import Notifier
 from edge.host.sensors import clock_synced, rss_mib
 from edge.messages import Answer, CameraHealth
-from edge.recording import Now
-from edge.slots import Slot
 
 TURN_S = 0.5  # the loop turns at least so often
 INFERENCE_SILENT_S = 300.0  # one step of the model takes less on the slowest machine
@@ -321,7 +321,7 @@ class Supervisor:
                         )
                     )
                 case Answered(answer):
-                    self._outbox.add([self._answer(answer)])
+                    self._tell_dropped(self._outbox.add([self._answer(answer)]))
                     self._publisher.wake()
                 case ClipEnded():
                     self._end_clip(effect)
@@ -339,6 +339,16 @@ class Supervisor:
             self._publisher.retained(self._topics.state(answer.camera), health.state(answer))
         return health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
 
+    def _tell_dropped(self, dropped: Sequence[Dropped]) -> None:
+        """Say what a full outbox cost; the health message counts it."""
+        if dropped:
+            log.warning(
+                "the outbox is full: %d of the oldest messages were dropped, %s the first",
+                len(dropped),
+                dropped[0].id,
+            )
+            self._report_soon()
+
     def _end_clip(self, end: ClipEnded) -> None:
         messages: list[Outgoing] = []
         if end.answer is not None:
@@ -346,7 +356,7 @@ class Supervisor:
         elif end.outcome == "skipped":
             topic = self._topics.skipped(end.camera)
             messages.append(health.skipped_message(topic, health.skipped(self._settings.device.id, end)))
-        self._outbox.commit(end.clip_id, end.outcome, end.seconds, messages)
+        self._tell_dropped(self._outbox.commit(end.clip_id, end.outcome, end.seconds, messages))
         self._publisher.wake()
         level = logging.INFO if end.outcome == "answered" else logging.WARNING
         why = "".join(f": {word}" for word in (end.reason, end.detail) if word)
@@ -388,6 +398,7 @@ class Supervisor:
             engine=self._engine_state(),
             engine_restarts=self._inference.restarts,
             waiting=waiting,
+            trouble=self._outbox.degraded,
             rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
         )
         self._publisher.retained(self._topics.health(), message.payload())

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from edge.children import Child, Lost
-from edge.slots import Slot
+from edge.daemon.children import Child, Lost
+from edge.daemon.slots import Slot
 
 MIB = bytes(1 << 20)
 WAIT_S = 60.0  # a limit for a broken program

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.recording import CAPTURE_RESTARTED, STEP_S, Now, Recording, Timeline
+from edge.daemon.recording import CAPTURE_RESTARTED, STEP_S, Now, Recording, Timeline
 from edge.records import ClipPlan, ClipStats, Pair, Size, Span
 
 FPS, PAIRS = 8.0, 20

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.capture.events import CaptureJob, Resize
-from edge.effects import Begin, End, More
+from edge.daemon.effects import Begin, End, More
 from edge.errors import EdgeError, ModelError
 from edge.messages import Answer
 from edge.records import Size
