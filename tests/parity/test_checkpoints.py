@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from export.reference.libraries import import_libraries
 from tests import checkpoints, vocabulary
-from tests.reference import transformers
 
 TOYS = ("toy_tied", "toy_untied")
 PROMPT = "user\nDescribe this image in detail."
 
 
 def load(directory: Path) -> tuple[Any, dict[str, Any]]:
-    model, info = transformers().Qwen3_5ForConditionalGeneration.from_pretrained(
+    model, info = import_libraries().transformers.Qwen3_5ForConditionalGeneration.from_pretrained(
         directory, dtype="float32", output_loading_info=True
     )
     return model.eval(), info
@@ -88,7 +88,7 @@ def test_the_tensors_are_those_of_transformers_and_mtp(preset: str) -> None:
 
     dims = checkpoints.PRESETS[preset]
     ids = dict.fromkeys(vocabulary.ADDED_TOKENS, 0)
-    library = transformers()
+    library = import_libraries().transformers
     config = library.Qwen3_5Config(**checkpoints.config(dims, ids, "float32"))
     with torch.device("meta"):
         model = library.Qwen3_5ForConditionalGeneration(config)
@@ -112,7 +112,7 @@ def test_the_real_dimensions_have_the_released_sizes(preset: str, parameters: in
 @pytest.mark.parametrize("preset", TOYS)
 def test_config_round_trips(preset: str, tmp_path: Path) -> None:
     checkpoints.write(preset, tmp_path)
-    config = transformers().AutoConfig.from_pretrained(tmp_path)
+    config = import_libraries().transformers.AutoConfig.from_pretrained(tmp_path)
     kept = json.loads(config.to_json_string(use_diff=False))
     written = json.loads((tmp_path / "config.json").read_text())
     assert {k: kept["text_config"].get(k) for k in written["text_config"]} == written["text_config"]
@@ -126,7 +126,7 @@ def test_config_round_trips(preset: str, tmp_path: Path) -> None:
 
 def test_the_tokenizer_reads_the_chat_template_and_agrees_with_config(tmp_path: Path) -> None:
     checkpoints.write("toy_tied", tmp_path)
-    tokenizer = transformers().AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer = import_libraries().transformers.AutoTokenizer.from_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     content = [{"type": "video"}, {"type": "image"}, {"type": "text", "text": "What moves?"}]
     text = tokenizer.apply_chat_template(

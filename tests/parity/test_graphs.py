@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from edge.model.manifest import Manifest
 from export.convert import convert
 from export.recipes import load_recipe
+from export.reference.libraries import import_libraries
 from tests import checkpoints
-from tests.reference import transformers
 
 TOYS = ("toy_tied", "toy_untied")
 TOKENS = 150
@@ -42,7 +42,11 @@ class Pair:
 def make(preset: str, place: Path) -> Pair:
     source = checkpoints.write(preset, place / "checkpoint")
     made = convert(str(source), place / "bundle", load_recipe("fp32"))
-    model = transformers().Qwen3_5ForConditionalGeneration.from_pretrained(source, dtype="float32").eval()
+    model = (
+        import_libraries()
+        .transformers.Qwen3_5ForConditionalGeneration.from_pretrained(source, dtype="float32")
+        .eval()
+    )
     return Pair(model, made.bundle.path, made.bundle.manifest)
 
 
@@ -207,7 +211,11 @@ def test_vision_of_each_pair_equals_transformers(pair: Pair, rows: int, columns:
 def test_quantised_graphs_stay_near_float32(preset: str, tmp_path: Path) -> None:
     """Bounds for tiny random matrices, whose blocks cannot average their errors out; a wrong layout gives several nats."""
     source = checkpoints.write(preset, tmp_path / "checkpoint")
-    model = transformers().Qwen3_5ForConditionalGeneration.from_pretrained(source, dtype="float32").eval()
+    model = (
+        import_libraries()
+        .transformers.Qwen3_5ForConditionalGeneration.from_pretrained(source, dtype="float32")
+        .eval()
+    )
     where = np.tile(np.arange(TOKENS), (3, 1))
     logs = {}
     for name in ("fp32", "int8", "int4"):

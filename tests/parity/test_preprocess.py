@@ -14,7 +14,7 @@ from edge.model.manifest import Pixels, Text, Vision
 from edge.model.preprocess import image_size, patchify, scale, video_size
 from edge.model.vision import tables
 from edge.records import Size
-from tests.reference import transformers
+from export.reference.libraries import import_libraries
 
 VISION = Vision(
     patch_size=16, temporal_patch_size=2, merge_size=2, channels=3, positions=48, head_dim=64, rope_theta=1e4
@@ -27,7 +27,7 @@ TEXT = Text(hidden=1024, context=262_144, rope_theta=1e7, rope_dims=64, mrope_se
 @given(st.integers(2, 2400), st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([VIDEO, IMAGE]))
 @settings(deadline=None, max_examples=500)
 def test_video_sizes_are_transformers(frames: int, height: int, width: int, pixels: Pixels) -> None:
-    transformers()
+    import_libraries()
     from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
     try:
@@ -44,7 +44,7 @@ def test_video_sizes_are_transformers(frames: int, height: int, width: int, pixe
 @given(st.integers(1, 6000), st.integers(1, 6000))
 @settings(deadline=None, max_examples=300)
 def test_image_sizes_are_transformers(height: int, width: int) -> None:
-    transformers()
+    import_libraries()
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
     try:
@@ -84,7 +84,7 @@ def restored(values: Any) -> NDArray[np.float64]:
     ],
 )
 def test_patches_of_a_video_are_the_processors(count: int, height: int, width: int, pixels: Pixels) -> None:
-    processor = transformers().Qwen3VLVideoProcessor(
+    processor = import_libraries().transformers.Qwen3VLVideoProcessor(
         size={"shortest_edge": pixels.minimum, "longest_edge": pixels.maximum},
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
@@ -107,7 +107,7 @@ def test_patches_of_a_video_are_the_processors(count: int, height: int, width: i
 
 @pytest.mark.parametrize(("height", "width"), [(100, 180), (600, 800), (301, 1000)])
 def test_patches_of_a_still_are_the_processors(height: int, width: int) -> None:
-    processor = transformers().Qwen2VLImageProcessor(
+    processor = import_libraries().transformers.Qwen2VLImageProcessor(
         size={"shortest_edge": IMAGE.minimum, "longest_edge": IMAGE.maximum},
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
@@ -124,7 +124,7 @@ def test_patches_of_a_still_are_the_processors(height: int, width: int) -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(2, 2), (10, 18), (12, 16), (48, 48), (60, 4)])
 def test_vision_tables_are_transformers(rows: int, columns: int) -> None:
-    transformers()
+    import_libraries()
     import torch
     from transformers.models.qwen3_5 import modeling_qwen3_5 as modeling
     from transformers.vision_utils import get_vision_interpolation_indices_and_weights as look_up
@@ -132,7 +132,7 @@ def test_vision_tables_are_transformers(rows: int, columns: int) -> None:
 
     grid = torch.tensor([[1, rows, columns]])
     index, weight = look_up(grid, VISION.positions, align_corners=True, spatial_merge_size=2)
-    config = transformers().models.qwen3_5.configuration_qwen3_5.Qwen3_5VisionConfig(
+    config = import_libraries().transformers.models.qwen3_5.configuration_qwen3_5.Qwen3_5VisionConfig(
         hidden_size=768, num_heads=12
     )
     cos, sin = modeling.Qwen3_5VisionRotaryEmbedding(config)(torch.zeros(1), places(grid, 2))
@@ -144,11 +144,11 @@ def test_vision_tables_are_transformers(rows: int, columns: int) -> None:
 
 
 def test_rotary_rows_are_transformers() -> None:
-    transformers()
+    import_libraries()
     import torch
     from transformers.models.qwen3_5 import modeling_qwen3_5 as modeling
 
-    config = transformers().models.qwen3_5.configuration_qwen3_5.Qwen3_5TextConfig(
+    config = import_libraries().transformers.models.qwen3_5.configuration_qwen3_5.Qwen3_5TextConfig(
         head_dim=256,
         rope_parameters={
             "rope_type": "default",
