@@ -138,7 +138,7 @@ def run(config: Config) -> None:
     settings = load(config)
     from edge.daemon.supervisor import run as run_daemon
 
-    raise typer.Exit(run_daemon(settings))
+    raise typer.Exit(run_daemon(settings, reread=lambda: load(config)))
 
 
 @app.command()
@@ -181,14 +181,18 @@ def demo(
 @app.command()
 def schema(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="answer, skipped, health or clip; all without it.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="answer, skipped, health, reply, command or clip; all without it."
+        ),
     ] = "",
 ) -> None:
-    """Print the JSON Schemas of what is published, and of what --json prints (clip)."""
+    """Print the JSON Schemas of what is published, of commands, and of what --json prints (clip)."""
     from edge.answer.report import report_schema
-    from edge.messages import PUBLISHED, published_schema
+    from edge.messages import PUBLISHED, command_schema, published_schema
 
-    schemas = {key: published_schema(key) for key in PUBLISHED} | {"clip": report_schema()}
+    schemas = {key: published_schema(key) for key in PUBLISHED}
+    schemas |= {"command": command_schema(), "clip": report_schema()}
     if name and name not in schemas:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(schemas)}", param_hint="NAME")
     typer.echo(json.dumps(schemas[name] if name else schemas, indent=2))

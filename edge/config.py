@@ -163,6 +163,25 @@ class HealthSettings(_Section):
     every_s: Annotated[float, Field(ge=1, le=3600)] = 30.0
 
 
+class CommandSettings(_Section):
+    """``[commands]``: what subscribers may ask of the service.
+
+    ``per_minute`` bounds all commands together; so many may come at once. ``keep_clips`` finished clips, of different
+    cameras, stay in the model's memory for `ask`.
+    """
+
+    enabled: bool = True
+    per_minute: Annotated[int, Field(ge=1, le=6000)] = 30
+    keep_clips: Annotated[int, Field(ge=0, le=16)] = 1
+    max_tokens: Annotated[int, Field(ge=16, le=1024)] = 160
+
+
+class PrivacySettings(_Section):
+    """``[privacy]``: whether a picture may ever leave the device."""
+
+    snapshots: bool = False
+
+
 DEFAULT_PROMPTS = (
     PromptSettings(name="summary", kind="summary"),
     PromptSettings(name="spatial", kind="spatial"),
@@ -182,6 +201,8 @@ class Settings(_Section):
     outbox: OutboxSettings = OutboxSettings()
     backlog: BacklogSettings = BacklogSettings()
     health: HealthSettings = HealthSettings()
+    commands: CommandSettings = CommandSettings()
+    privacy: PrivacySettings = PrivacySettings()
 
     @model_validator(mode="after")
     def _names_of_their_own(self) -> Self:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -28,6 +28,9 @@ MAX_EVENTS = 8
 MAX_OBJECTS = 8
 MAX_RELATIONS = 8
 CLIP_SECONDS_MAX = 600
+QUESTION_CHARS = 500
+COMMAND_ID_CHARS = 64
+DETAIL_CHARS = 500
 
 RESERVED_PROMPTS = frozenset({"skipped", "state", "alert", "event", "image"})
 """Last parts of topics under a camera that are the service's own."""
@@ -251,6 +254,7 @@ SkipReason = Literal[
     "inference_failed",  # the engine died or failed twice on this clip
     "interrupted",  # the daemon was killed while the clip was in hand
     "shutdown",  # the daemon was asked to stop before the clip could be answered
+    "paused",  # the operator asked the camera to pause
 ]
 
 
@@ -293,6 +297,16 @@ class CameraHealth(Message):
     clips_in_hand: int
     restarts: int
     coverage: Coverage
+    paused: bool = False
+
+
+class CommandTotals(Message):
+    """Commands since the service started, by how they were answered, and the refused ones by their reason."""
+
+    done: int = 0
+    failed: int = 0
+    refused: int = 0
+    reasons: dict[str, int] = Field(default_factory=dict)
 
 
 class Health(Message):
@@ -321,13 +335,102 @@ class Health(Message):
     outbox_trouble: str = ""
     rss_mib: float
     temperature_c: float | None
+    commands: CommandTotals = CommandTotals()
 
 
-PUBLISHED: dict[str, type[Message]] = {"answer": Answer, "skipped": Skipped, "health": Health}
+# --- Commands ----------------------------------------------------------------------------------------------------------
+
+Verb = Literal["ask", "analyse-now", "pause", "resume", "reload", "snapshot"]
+VERBS: tuple[Verb, ...] = get_args(Verb)
+
+RefusalReason = Literal[
+    "retained",  # a retained command would be carried out again at every connect
+    "rate_limited",  # more commands than [commands] per_minute; this refusal alone is sent at QoS 0
+    "too_large",  # beyond the cap of a payload
+    "too_deep",  # nested, and a command is flat
+    "malformed",  # no JSON object, or not one of this schema
+    "unknown_verb",
+    "bad_response_topic",  # not a topic, too long, or one of the service's own
+    "camera_needed",  # the device has several
+    "unknown_camera",
+    "not_allowed",  # the configuration does not permit it
+    "not_ready",  # the model is still loading, or the service is stopping
+    "busy",  # as many questions wait as may wait
+    "no_clip",  # the clip that is meant is not in memory
+    "paused",
+    "no_picture",
+]
+
+
+class Command(BaseModel):
+    """What a caller may write under ``cmd/<verb>``; an empty payload is ``{}``. Schema ``edgeclip.command/1``.
+
+    Unlike other messages it is closed: a misspelt ``camera`` must not pause the whole device.
+
+    Attributes:
+        id: The caller's, given back as ``command_id``; printable ASCII.
+        camera: Which camera; may be left out where there is one, and for `pause` and `resume` to mean all.
+        question: Of `ask`.
+        clip: Of `ask`: the last clip that was answered, or what was seen so far of the one in hand.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_: Literal["edgeclip.command/1"] = Field("edgeclip.command/1", alias="schema")
+    id: Annotated[str, Field(max_length=COMMAND_ID_CHARS, pattern=r"^[ -~]*$")] = ""
+    camera: Slug | None = None
+    question: Annotated[str, Field(max_length=QUESTION_CHARS, pattern=r"\S")] | None = None
+    clip: Literal["latest", "current"] = "latest"
+
+
+class Reply(Message):
+    """The one answer to a command. Schema ``edgeclip.reply/1``.
+
+    Attributes:
+        command_id: The caller's id, or "".
+        correlation: The caller's MQTT 5 correlation data in base64, or ""; under MQTT 5 it is a property as well.
+        verb: "" where it is unknown.
+        status: ``done``; ``failed``: it was begun and could not be done; ``refused``: it was not begun, see ``reason``.
+        detail: For people.
+        waited_s: From the command's arrival until the model began on it; the wait for the chunk in hand. None where the
+            model was not needed.
+        answers: Of `ask` (one) and `analyse-now` (one per prompt). What was seen of an unfinished clip is ``partial``.
+        applied: Of `reload`: sections of the configuration that have changed and hold from now on.
+        restart_needed: Of `reload`: sections that have changed and will hold after a restart.
+        problems: Of `reload`: what is wrong with the file; then nothing was changed.
+    """
+
+    schema_: Literal["edgeclip.reply/1"] = Field("edgeclip.reply/1", alias="schema")
+    id: str
+    command_id: str
+    correlation: str
+    device: str
+    camera: str
+    verb: Verb | Literal[""]
+    time: Utc
+    status: Literal["done", "failed", "refused"]
+    reason: RefusalReason | None = None
+    detail: Annotated[str, Field(max_length=DETAIL_CHARS)] = ""
+    waited_s: float | None = None
+    answers: tuple[Answer, ...] = ()
+    applied: tuple[str, ...] = ()
+    restart_needed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+PUBLISHED: dict[str, type[Message]] = {
+    "answer": Answer,
+    "skipped": Skipped,
+    "health": Health,
+    "reply": Reply,
+}
 """The messages by the name under which `edge schema` prints them."""
 
 BODIES: dict[str, type[BaseModel]] = {"summary": SummaryBody, "spatial": SpatialBody, "ask": AskBody}
 """The model-written part by kind of prompt."""
+
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def published_schema(name: str) -> dict[str, Any]:
@@ -337,7 +440,12 @@ def published_schema(name: str) -> dict[str, Any]:
         name: A key of `PUBLISHED`.
     """
     schema = PUBLISHED[name].model_json_schema(by_alias=True, mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {"$schema": _DIALECT, **schema}
+
+
+def command_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a command, as it is accepted."""
+    return {"$schema": _DIALECT, **Command.model_json_schema(by_alias=True, mode="validation")}
 
 
 def clip_id(device: str, camera: str, epoch: str, seq: int) -> str:

@@ -1,4 +1,7 @@
-"""The order of the stages for one clip: pairs to the model, then one answer per prompt. Shell and daemon both use it."""
+"""The order of the stages for one clip: pairs to the model, then one answer per prompt. Shell and daemon both use it.
+
+The daemon also asks on the way, of what was seen so far, and of a finished clip whose context it keeps.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from edge.messages import Answer
 from edge.records import ClipPlan, ClipStats, Pair, Prompt
 
 if TYPE_CHECKING:
-    from edge.model.engine import Engine, Stream
+    from edge.model.engine import Engine, Fork, Stream
 
 _MARKERS = 64  # tokens around a prompt's own: turn markers and the empty thought, generously
 _CLOSING = 256  # an answer may take more than its budget where even the shortest one does
@@ -32,18 +35,29 @@ class ClipJob:
         plan: What is known of the clip.
         prompts: What to ask, in order; at least one.
         seed: For sampling; greedy decoding, which is the default, does not use it.
+        reserve_tokens: Rows for what `ask` may be asked beside the prompts.
     """
 
     def __init__(
-        self, engine: Engine, *, device: str, plan: ClipPlan, prompts: Sequence[Prompt], seed: int = 0
+        self,
+        engine: Engine,
+        *,
+        device: str,
+        plan: ClipPlan,
+        prompts: Sequence[Prompt],
+        seed: int = 0,
+        reserve_tokens: int = 0,
     ) -> None:
         self.plan = plan
         self.prompts = tuple(prompts)
         self._engine = engine
         self._device = device
         self._seed = seed
+        self._reserve_tokens = max(_reserve(self.prompts), reserve_tokens)
         self._stream: Stream | None = None
-        self._finished = False
+        self._stats: ClipStats | None = None  # once the clip is finished
+        self._pairs = 0
+        self._end_tick = 0  # behind the last pair
         model = engine.bundle.manifest.model
         self._author = Author(
             model=f"{model.id}@{model.revision}" if model.revision else model.id,
@@ -63,7 +77,7 @@ class ClipJob:
         Raises:
             ModelError: The engine failed, or the clip is finished.
         """
-        if self._finished:
+        if self._stats is not None:
             raise ModelError(
                 f"clip {self.plan.seq} of {self.plan.camera} is finished and takes no more pairs"
             )
@@ -73,9 +87,11 @@ class ClipJob:
             self._stream = self._engine.stream(
                 self.plan.size,
                 round(self.plan.seconds * self.plan.fps),
-                reserve_tokens=_reserve(self.prompts),
+                reserve_tokens=self._reserve_tokens,
             )
         self._stream.push(pairs)
+        self._pairs += len(pairs)
+        self._end_tick = 2 * (pairs[-1].index + 1)
 
     def finish(
         self,
@@ -83,6 +99,7 @@ class ClipJob:
         *,
         end_mono_ns: int | None = None,
         on_token: Callable[[int], None] | None = None,
+        keep: bool = False,
     ) -> Iterator[Answer]:
         """Ask every prompt, and yield each answer as soon as it is ready.
 
@@ -90,6 +107,7 @@ class ClipJob:
             stats: What was counted of the clip.
             end_mono_ns: CLOCK_MONOTONIC of the clip's end where it happened live; it dates ``latency.after_end``.
             on_token: Called with every token of an answer as it is written.
+            keep: Leave the context after the last answer, for `ask`, until `close`.
 
         Raises:
             EmptyVideoError: No pair was pushed; at the call, not at the first answer. The daemon announces such a clip
@@ -97,13 +115,37 @@ class ClipJob:
             ModelError: The engine failed.
             AnswerError: An answer could not be read; the answers before it have been yielded.
         """
-        self._finished = True
+        self._stats = stats
         if self._stream is None:
             raise EmptyVideoError(
                 f"clip {self.plan.seq} of {self.plan.camera} holds no picture",
                 next_step="Check that the source delivers video at that time.",
             )
-        return self._answers(self._stream, stats, end_mono_ns=end_mono_ns, on_token=on_token)
+        return self._answers(self._stream, stats, end_mono_ns=end_mono_ns, on_token=on_token, keep=keep)
+
+    def ask(self, prompt: Prompt, *, on_token: Callable[[int], None] | None = None) -> Answer:
+        """Ask about a finished clip that was kept, or about what was seen so far; then the answer is ``partial``.
+
+        A question on the way flushes what waits for a full chunk, so the rest of the clip is cut up otherwise, which
+        changes its answers by no more than rounding does.
+
+        Raises:
+            EmptyVideoError: Nothing was seen yet.
+            ModelError: The engine failed, or the context is not there any more.
+            AnswerError: The answer could not be read.
+        """
+        if self._stream is None:
+            raise EmptyVideoError(f"clip {self.plan.seq} of {self.plan.camera} holds no picture yet")
+        if self._stats is not None:
+            return self._ask(self._stream, self._stream.fork(), prompt, self._stats, on_token=on_token)
+        seen = self._seen()
+        answer = self._ask(self._stream, self._stream.fork(), prompt, seen, on_token=on_token)
+        return answer.model_copy(update={"status": "partial"})
+
+    def close(self) -> None:
+        """Free the context."""
+        if self._stream is not None:
+            self._stream.close()
 
     def _answers(
         self,
@@ -112,43 +154,79 @@ class ClipJob:
         *,
         end_mono_ns: int | None,
         on_token: Callable[[int], None] | None,
+        keep: bool,
     ) -> Iterator[Answer]:
-        with stream:  # frees the context after the last answer
+        done = False
+        try:
             fork = stream.fork()
             for prompt in self.prompts:
-                reply = fork.ask(
-                    prompt.text,
-                    schema=model_schema(prompt.kind, seconds=stats.seconds),
-                    max_tokens=prompt.max_tokens,
-                    seed=self._seed,
-                    on_token=on_token,
-                )
-                yield assemble(
-                    Written(
-                        text=reply.text,
-                        logprobs=reply.logprobs,
-                        tokens_in=reply.tokens_in,
-                        tokens_out=len(reply.tokens),
-                        truncated=reply.finish != "stop",
-                    ),
-                    device=self._device,
-                    plan=self.plan,
-                    stats=stats,
-                    prompt=prompt,
-                    author=self._author,
-                    work=Work(
-                        pairs=stream.timing.pairs,
-                        vision_s=stream.timing.vision_s,
-                        prefill_s=stream.timing.prefill_s + reply.prefill_s,
-                        decode_s=reply.decode_s,
-                        after_end_s=None
-                        if end_mono_ns is None
-                        else (time.monotonic_ns() - end_mono_ns) / 1e9,
-                        temperature_c=temperature_c(),
-                    ),
-                )
+                yield self._ask(stream, fork, prompt, stats, end_mono_ns=end_mono_ns, on_token=on_token)
+            done = True
+        finally:
+            if not (done and keep):
+                stream.close()  # frees the context
+
+    def _ask(
+        self,
+        stream: Stream,
+        fork: Fork,
+        prompt: Prompt,
+        stats: ClipStats,
+        *,
+        end_mono_ns: int | None = None,
+        on_token: Callable[[int], None] | None,
+    ) -> Answer:
+        reply = fork.ask(
+            prompt.text,
+            schema=model_schema(prompt.kind, seconds=stats.seconds),
+            max_tokens=prompt.max_tokens,
+            seed=self._seed,
+            on_token=on_token,
+        )
+        return assemble(
+            Written(
+                text=reply.text,
+                logprobs=reply.logprobs,
+                tokens_in=reply.tokens_in,
+                tokens_out=len(reply.tokens),
+                truncated=reply.finish != "stop",
+            ),
+            device=self._device,
+            plan=self.plan,
+            stats=stats,
+            prompt=prompt,
+            author=self._author,
+            work=Work(
+                pairs=stream.timing.pairs,
+                vision_s=stream.timing.vision_s,
+                prefill_s=stream.timing.prefill_s + reply.prefill_s,
+                decode_s=reply.decode_s,
+                after_end_s=None if end_mono_ns is None else (time.monotonic_ns() - end_mono_ns) / 1e9,
+                temperature_c=temperature_c(),
+            ),
+        )
+
+    def _seen(self) -> ClipStats:
+        """Return what can be said of a clip that is not finished: what reached the model, and nothing of the rest."""
+        pairs = self._pairs
+        ticks = self._end_tick
+        return ClipStats(
+            seconds=min(ticks / self.plan.fps, self.plan.seconds),
+            ticks=ticks,
+            frames_decoded=2 * pairs,
+            ticks_repeated=0,
+            ticks_empty=ticks - 2 * pairs,
+            pairs=pairs,
+            late_max_s=0.0,
+            gaps=(),
+            decode_s=0.0,
+        )
 
 
 def _reserve(prompts: Sequence[Prompt]) -> int:
-    """Return rows of the arena that the longest question and its answer can take; a token is at least one byte."""
-    return max(len(prompt.text.encode()) + prompt.max_tokens for prompt in prompts) + _MARKERS + _CLOSING
+    return max(reserve_tokens(len(prompt.text.encode()), prompt.max_tokens) for prompt in prompts)
+
+
+def reserve_tokens(text_bytes: int, max_tokens: int) -> int:
+    """Return rows of the arena that a question of so many bytes and its answer can take; a token is at least one byte."""
+    return text_bytes + max_tokens + _MARKERS + _CLOSING

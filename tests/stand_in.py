@@ -2,8 +2,10 @@
 
     python -m tests.stand_in CONFIG
 
-It answers every clip with what it was shown. ``STAND_IN_ANSWER_S`` makes every answer take so long;
-``STAND_IN_DIES_ON`` names a clip's number on which the process dies each time, in mid-clip.
+It answers every clip with what it was shown, and questions about the clip in hand and the last one of each camera; the
+question's words come back in the answer. ``STAND_IN_ANSWER_S`` makes every answer take so long, ``STAND_IN_CHUNK_S`` every
+chunk; ``STAND_IN_DIES_ON`` names a clip's number on which the process dies each time, in mid-clip, and the question
+"die" kills it.
 """
 
 from __future__ import annotations
@@ -14,18 +16,19 @@ import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edge.answer.assemble import Author, Work, Written, assemble
 from edge.config import load
-from edge.daemon.children import AnswerReady, Idle, InferenceJob, Loaded, NeedPairs, begin_child
-from edge.daemon.effects import Begin, End, More
+from edge.daemon.children import AnswerReady, Asked, Idle, InferenceJob, Loaded, NeedPairs, begin_child
+from edge.daemon.effects import Ask, Begin, End, More
 from edge.daemon.supervisor import run
 from edge.errors import EdgeError
-from edge.messages import Answer
+from edge.messages import Answer, message_id
 from edge.model.preprocess import scale
-from edge.records import ClipPlan, Pair, Prompt, Size
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
 
 MODEL = "stand-in"
 WORDS = {
@@ -43,27 +46,75 @@ def inference(conn: Connection, job: InferenceJob) -> None:
     begin_child("inference")
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         conn.send(Loaded(MODEL, "not a model", size_for, scale))
+        model = Model(conn, job.device)
         while True:
-            conn.send(Idle())
-            begin = conn.recv()
-            assert isinstance(begin, Begin)
-            serve(conn, job.device, begin)
+            model.clip()
 
 
-def serve(conn: Connection, device: str, begin: Begin) -> None:
-    pairs: list[Pair] = []
-    while True:
-        conn.send(NeedPairs())
-        message = conn.recv()
-        if isinstance(message, End):
-            break
-        assert isinstance(message, More)
-        pairs.extend(message.pairs)
-        if os.environ.get("STAND_IN_DIES_ON") == str(begin.plan.seq):
+class Model:
+    """Serves one clip after the other, and questions in between."""
+
+    def __init__(self, conn: Connection, device: str) -> None:
+        self.conn = conn
+        self.device = device
+        self.hand: tuple[ClipPlan, list[Pair]] | None = None
+        self.kept: dict[str, tuple[ClipPlan, list[Pair], End]] = {}
+
+    def receive(self, want: Idle | NeedPairs) -> Any:
+        while True:
+            self.conn.send(want)
+            message = self.conn.recv()
+            if not isinstance(message, Ask):
+                return message
+            self.conn.send(self.asked(message))
+
+    def clip(self) -> None:
+        begin = self.receive(Idle())
+        assert isinstance(begin, Begin)
+        pairs: list[Pair] = []
+        self.hand = begin.plan, pairs
+        while True:
+            message = self.receive(NeedPairs())
+            if isinstance(message, End):
+                break
+            assert isinstance(message, More)
+            pairs.extend(message.pairs)
+            time.sleep(float(os.environ.get("STAND_IN_CHUNK_S", "0")))
+            if os.environ.get("STAND_IN_DIES_ON") == str(begin.plan.seq):
+                os._exit(9)
+        for prompt in begin.prompts:
+            time.sleep(float(os.environ.get("STAND_IN_ANSWER_S", "0")))
+            self.conn.send(AnswerReady(answer(self.device, begin.plan, prompt, pairs, message)))
+        self.hand = None
+        self.kept[begin.plan.camera] = begin.plan, pairs, message
+
+    def asked(self, ask: Ask) -> Asked:
+        begun = time.monotonic_ns()
+        if ask.prompts[0].text.startswith("die"):
             os._exit(9)
-    for prompt in begin.prompts:
-        time.sleep(float(os.environ.get("STAND_IN_ANSWER_S", "0")))
-        conn.send(AnswerReady(answer(device, begin.plan, prompt, pairs, message)))
+        if ask.clip == "latest" and ask.camera in self.kept:
+            plan, pairs, end = self.kept[ask.camera]
+        elif ask.clip == "current" and self.hand and self.hand[0].camera == ask.camera and self.hand[1]:
+            plan, pairs = self.hand
+            ticks = 2 * (pairs[-1].index + 1)
+            gaps = 2 * len(pairs) != ticks
+            end = End(
+                ClipStats(ticks / plan.fps, ticks, 0, 0, int(gaps), len(pairs), 0.0, (), 0.0),
+                end_mono_ns=None,
+            )
+        else:
+            return Asked(ask.key, begun, failure="there is no such clip", no_clip=True)
+        answers = [
+            answer(self.device, plan, prompt, pairs, end).model_copy(
+                update={"id": message_id(plan.clip_id, f"{prompt.name}/{ask.key}")}
+            )
+            for prompt in ask.prompts
+        ]
+        if ask.prompts[0].kind == "ask":
+            answers = [one.model_copy(update={"text": ask.prompts[0].text[:600]}) for one in answers]
+        if ask.clip == "current":
+            answers = [one.model_copy(update={"status": "partial"}) for one in answers]
+        return Asked(ask.key, begun, tuple(answers))
 
 
 def answer(device: str, plan: ClipPlan, prompt: Prompt, pairs: list[Pair], end: End) -> Answer:
@@ -82,7 +133,8 @@ def answer(device: str, plan: ClipPlan, prompt: Prompt, pairs: list[Pair], end: 
 
 def main() -> int:
     try:
-        return run(load(Path(sys.argv[1])), inference=inference)
+        config = Path(sys.argv[1])
+        return run(load(config), inference=inference, reread=lambda: load(config))
     except EdgeError as error:
         sys.stderr.write(error.render() + "\n")
         return error.exit_code

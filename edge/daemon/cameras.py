@@ -9,6 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge.capture.address import kind_of
 from edge.capture.events import Away, Back, Beat, CaptureJob, Closed, Ended, Opened, PairReady
 from edge.config import CameraSettings, ClipSettings
@@ -59,6 +62,9 @@ class Camera:
         self.live = kind_of(settings.source) != "file"
         self.state: State = "starting"
         self.slot = Slot()
+        self.latest: tuple[NDArray[np.uint8], float] | None = (
+            None  # picture and time.monotonic of its arrival
+        )
         self._settings = settings
         self._clip = clip
         self._dispatcher = dispatcher
@@ -77,6 +83,11 @@ class Camera:
     def over(self) -> bool:
         """Whether it will deliver nothing more."""
         return self.state in ("ended", "stopped")
+
+    @property
+    def begun(self) -> bool:
+        """Whether its time has begun."""
+        return self._loaded is not None
 
     def begin(self, loaded: Loaded, first_seq: int) -> None:
         """Start the first process: this camera's time begins now, a live one's a little later."""
@@ -167,6 +178,8 @@ class Camera:
                 self._dispatcher.opened(self.name, source)
             case PairReady(seq, pair):
                 self.slot.fruitful = True
+                if not self._dispatcher.paused(self.name):
+                    self.latest = pair.frames[1], time.monotonic()
                 self._carry_out(self._dispatcher.pair(self.name, seq, pair, self._now()))
             case Closed(seq, stats):
                 self._carry_out(self._dispatcher.closed(self.name, seq, stats, self._now()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import logging
 import multiprocessing
 import os
@@ -17,7 +16,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -26,13 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.capture.events import CaptureJob, Resize
-from edge.daemon.effects import Begin, End, More
-from edge.errors import EdgeError, ModelError
+from edge.errors import EdgeError
 from edge.messages import Answer
 from edge.records import Size
 
 INFERENCE_NICE = 5  # the model takes what capture leaves
-BEAT_S = 2.0
 JOIN_S = 5.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _IN_FLIGHT = (
@@ -54,6 +50,8 @@ class InferenceJob:
         threads: Of the model; 0: one per physical core.
         device: Name of this device, for the answers.
         ticks: Ticks of a whole clip; they decide the frame size.
+        keep_clips: Answered clips, of different cameras, whose context stays for questions.
+        ask_tokens: Budget of the answer to a question.
     """
 
     bundle: Path
@@ -61,6 +59,8 @@ class InferenceJob:
     threads: int
     device: str
     ticks: int
+    keep_clips: int = 0
+    ask_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,23 @@ class AnswerReady:
     """From inference: an answer to one prompt of the clip."""
 
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """From inference: what became of an `Ask`; it says next, again, what it waits for.
+
+    Attributes:
+        begun_mono_ns: CLOCK_MONOTONIC at which it was taken up.
+        failure: Why there are no answers, or "".
+        no_clip: Whether that is because the clip is not in memory.
+    """
+
+    key: str
+    begun_mono_ns: int
+    answers: tuple[Answer, ...] = ()
+    failure: str = ""
+    no_clip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,68 +190,13 @@ def capture_main(conn: Connection, job: CaptureJob) -> None:
 def inference_main(conn: Connection, job: InferenceJob) -> None:
     """Load the bundle and answer one clip after the other until the supervisor closes the pipe."""
     begin_child("inference", nice=INFERENCE_NICE)
+    from edge.daemon.inference import serve
+
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            _serve(conn, job)
+            serve(conn, job)
         except EdgeError as error:
             conn.send(Fatal(error))
-
-
-def _serve(conn: Connection, job: InferenceJob) -> None:
-    from edge.model import preprocess
-    from edge.model.bundle import open_bundle
-    from edge.model.engine import Engine
-
-    bundle = open_bundle(job.bundle, cache=job.cache)
-    manifest = bundle.manifest
-    with Engine(bundle, threads=job.threads) as engine:
-        size_for = functools.partial(
-            preprocess.video_size, ticks=job.ticks, pixels=manifest.video_pixels, vision=manifest.vision
-        )
-        model = (
-            f"{manifest.model.id}@{manifest.model.revision}" if manifest.model.revision else manifest.model.id
-        )
-        conn.send(Loaded(model, manifest.model.note, size_for, preprocess.scale))
-        while True:
-            conn.send(Idle())
-            begin = conn.recv()
-            if not isinstance(begin, Begin):
-                raise ModelError(f"inference was given {type(begin).__name__} before a clip")
-            try:
-                _answer(conn, engine, job.device, begin)
-            except EdgeError as error:
-                conn.send(ClipFailed("; ".join((error.what, *error.evidence))))
-
-
-def _answer(conn: Connection, engine: Any, device: str, begin: Begin) -> None:
-    from edge.pipeline import ClipJob
-
-    clip = ClipJob(engine, device=device, plan=begin.plan, prompts=begin.prompts)
-    beat = _Beat(conn)
-    while True:
-        conn.send(NeedPairs())
-        match conn.recv():
-            case More(pairs):
-                clip.push(pairs)
-                beat()
-            case End(stats, end_mono_ns):
-                break
-    for answer in clip.finish(stats, end_mono_ns=end_mono_ns, on_token=beat):
-        conn.send(AnswerReady(answer))
-
-
-class _Beat:
-    """Says `Working`, at most every `BEAT_S` seconds; called between the steps of the model."""
-
-    def __init__(self, conn: Connection) -> None:
-        self._conn = conn
-        self._next_s = 0.0
-
-    def __call__(self, _tokens: int = 0) -> None:
-        now_s = time.monotonic()
-        if now_s >= self._next_s:
-            self._next_s = now_s + BEAT_S
-            self._conn.send(Working())
 
 
 @contextlib.contextmanager

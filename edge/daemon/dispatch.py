@@ -7,7 +7,9 @@ the capture and inference processes go in, and effects come out for the supervis
     clock:      tick                                                closes what a dead capture process left open
     inference:  model_ready -> Begin; need_pairs -> More.. End; answered..; model_ready ...
                 model_failed, model_lost                            the clip is tried once more, then given up
-    operator:   stop, abandon                                       the service ends
+    operator:   pause, resume                                       pictures are passed over, clips go on
+                ask -> Ask; asked                                   between two chunks of the clip in hand
+                stop, abandon                                       the service ends
 
 The model may begin with a clip that is still being recorded, unless a whole one waits. Pairs stay in memory until
 their clip needs no further attempt: a clip of 60 s at 256x192 holds 70 MB.
@@ -15,12 +17,12 @@ their clip needs no further attempt: a clip of 60 s at 256x192 holds 70 MB.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
-from edge.daemon.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.effects import Answered, Ask, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.lane import Lane, away
+from edge.daemon.questions import Questions
 from edge.daemon.recording import Now, Recording, Timeline
 from edge.messages import Answer, SkipReason, clip_id
 from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
@@ -31,23 +33,6 @@ GRACE_LOST_S = (
     2.0  # after a clip's end, when a live camera's capture process is gone: the past will not come back
 )
 GRACE_S = 20.0  # after a clip's end, for a process that should close it, and for a file, which waits
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One camera: the clip being recorded, and the whole ones that wait."""
-
-    camera: str
-    timeline: Timeline
-    eager: bool  # whether the next clip surely comes: a live camera never ends, a file may
-    lossless: bool
-    next_seq: int
-    open: Recording | None = None
-    waiting: deque[Recording] = field(default_factory=deque)
-    source_size: Size | None = None
-    connected: bool = True
-    ended: bool = False
-    turn: int = -1  # of the model; the smaller, the longer ago
 
 
 class Dispatcher:
@@ -71,9 +56,10 @@ class Dispatcher:
         self._fps = fps
         self._prompts = tuple(prompts)
         self._backlog = backlog
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._hand: Recording | None = None
-        self._model: Literal["absent", "idle", "busy"] = "absent"
+        self._model: Literal["absent", "idle", "asked", "busy"] = "absent"
+        self._questions = Questions()
         self._hungry = False  # the model waits for pairs
         self._told_end = False
         self._turns = 0
@@ -115,9 +101,18 @@ class Dispatcher:
         return late_s if late_s > GRACE_S else 0.0
 
     def wants(self, camera: str) -> bool:
-        """Whether the camera's events should be read on; a lossless source waits while its backlog is full."""
+        """Whether the camera's events should be read on; a lossless source waits while its backlog is full, or paused."""
         lane = self._lanes[camera]
-        return not lane.lossless or self._stopping or len(lane.waiting) < self._backlog
+        return not lane.lossless or self._stopping or (len(lane.waiting) < self._backlog and not lane.paused)
+
+    def paused(self, camera: str) -> bool:
+        """Whether the camera is paused."""
+        return camera in self._lanes and self._lanes[camera].paused
+
+    @property
+    def questions_full(self) -> bool:
+        """Whether as many questions wait as may wait."""
+        return self._questions.full
 
     def resume_tick(self, camera: str) -> int:
         """Return the first tick, counted from the camera's origin, that was not delivered yet."""
@@ -149,7 +144,7 @@ class Dispatcher:
         timeline = Timeline(
             origin_mono_ns=origin_mono_ns, first_seq=first_seq, seconds=self._seconds, paced=paced
         )
-        self._lanes[camera] = _Lane(camera, timeline, eager=live, lossless=not paced, next_seq=first_seq)
+        self._lanes[camera] = Lane(camera, timeline, eager=live, lossless=not paced, next_seq=first_seq)
 
     def connected(self, camera: str) -> None:
         """Note that a capture process speaks again."""
@@ -163,7 +158,9 @@ class Dispatcher:
         """Take a pair of clip ``seq``; of a clip that is over already it is dropped, its gap is in the statistics."""
         lane = self._lanes[camera]
         effects, clip = self._reach(lane, seq, now)
-        if clip is not None:
+        if clip is not None and lane.paused:
+            clip.withhold(pair)
+        elif clip is not None:
             clip.offer(pair, lane.source_size)
             effects += self._feed()
         return effects
@@ -189,7 +186,7 @@ class Dispatcher:
         lane.ended = True
         effects: list[Effect] = []
         if lane.open is not None:
-            effects += self._close(lane, lane.open, None, self._recorded_s(lane.open), now)
+            effects += self._close(lane, lane.open, None, lane.recorded_s(lane.open, self._fps), now)
         return effects
 
     def tick(self, now: Now) -> list[Effect]:
@@ -210,9 +207,10 @@ class Dispatcher:
 
     def model_ready(self) -> list[Effect]:
         """The model has nothing in hand, or has ended its work on it."""
+        clip, asked = self._hand, self._model == "asked"
         self._model = "idle"
         self._hungry = False
-        effects = self._attempt_over("the model gave no answer") if self._hand and self._hand.attempts else []
+        effects = [] if asked or clip is None else self._attempt_over("the model gave no answer")
         return effects + self._feed()
 
     def need_pairs(self) -> list[Effect]:
@@ -229,7 +227,7 @@ class Dispatcher:
             return []
         clip.answered.add(answer.prompt)
         clip.partial |= answer.status == "partial"
-        if any(prompt.name not in clip.answered for prompt in self._prompts):
+        if any(prompt.name not in clip.answered for prompt in clip.prompts):
             return [Answered(answer)]
         self._hand = None
         return [self._end(clip, "partial" if clip.partial else "answered", answer=answer)]
@@ -240,22 +238,52 @@ class Dispatcher:
         return self._attempt_over(detail)
 
     def model_lost(self, detail: str) -> list[Effect]:
-        """The inference process is gone."""
+        """The inference process is gone. If a question was with it, that may be why, and the clip is not charged."""
+        clip = self._hand
+        if clip is not None and clip.attempts and self._questions.asked and self._model != "asked":
+            clip.attempts -= 1
         self._model = "absent"
         self._hungry = False
-        return self._attempt_over(detail)
+        return self._questions.lose(detail) + self._attempt_over(detail)
+
+    # --- operator ---
+
+    def pause(self, camera: str) -> None:
+        """Show the model nothing more of a camera. Clips go on: their paused time is a gap, or they are skipped.
+
+        What was recorded before is still answered. A file at full speed stands still.
+        """
+        self._lanes[camera].paused = True
+
+    def resume(self, camera: str) -> None:
+        """Show the model the camera's pictures again."""
+        self._lanes[camera].paused = False
+
+    def ask(self, ask: Ask) -> list[Effect]:
+        """Let the model answer a question as soon as it waits for work; `asked` or `Unasked` follows."""
+        self._questions.put(ask)
+        return self._feed()
+
+    def asked(self) -> None:
+        """The model has answered the question that it had; it says next what it waits for."""
+        self._questions.answered()
+
+    def reconfigure(self, prompts: Sequence[Prompt], *, backlog: int) -> None:
+        """Take other prompts, for clips that the model has not begun, and another bound of the backlog."""
+        self._prompts = tuple(prompts)
+        self._backlog = backlog
 
     # --- the end ---
 
     def stop(self, now: Now) -> list[Effect]:
         """End recording. What the model works on may still be answered; all that waits is skipped."""
         self._stopping = True
-        effects: list[Effect] = []
+        effects = self._questions.give_up("the service is stopping")
         for lane in self._lanes.values():
             lane.ended = True
             if (clip := lane.open) is not None:
                 effects += self._close(
-                    lane, clip, None, self._elapsed_s(lane, clip, now), now, reason="shutdown"
+                    lane, clip, None, lane.elapsed_s(clip, now, self._fps), now, reason="shutdown"
                 )
             while lane.waiting:
                 effects.append(self._skip(lane.waiting.popleft(), "shutdown", "the service is stopping"))
@@ -266,13 +294,14 @@ class Dispatcher:
     def abandon(self) -> list[Effect]:
         """Give up what is still in hand; to be called after `stop`."""
         clip, self._hand = self._hand, None
+        effects = self._questions.lose("the service is stopping")
         if clip is None:
-            return []
-        return [self._give_up(clip, "shutdown", "the service is stopping")]
+            return effects
+        return [*effects, self._give_up(clip, "shutdown", "the service is stopping")]
 
     # --- within ---
 
-    def _reach(self, lane: _Lane, seq: int, now: Now) -> tuple[list[Effect], Recording | None]:
+    def _reach(self, lane: Lane, seq: int, now: Now) -> tuple[list[Effect], Recording | None]:
         """Return clip ``seq``, opened if it is its turn; None if it is over. Clips that were left out are closed."""
         effects: list[Effect] = []
         while not lane.ended:
@@ -287,7 +316,7 @@ class Dispatcher:
                 break
         return effects, None
 
-    def _open(self, lane: _Lane, now: Now) -> list[Effect]:
+    def _open(self, lane: Lane, now: Now) -> list[Effect]:
         seq = lane.next_seq
         lane.next_seq += 1
         t_start, step_s = lane.timeline.begin(seq, now)
@@ -309,7 +338,7 @@ class Dispatcher:
 
     def _close(
         self,
-        lane: _Lane,
+        lane: Lane,
         clip: Recording,
         stats: ClipStats | None,
         seconds: float,
@@ -329,8 +358,10 @@ class Dispatcher:
                 lane.waiting.append(clip)
             elif self._stopping:
                 effects.append(self._skip(clip, "shutdown", "the service is stopping"))
+            elif clip.paused or lane.paused:
+                effects.append(self._skip(clip, "paused", "the camera is paused"))
             else:
-                effects.append(self._skip(clip, "no_video", _away(clip)))
+                effects.append(self._skip(clip, "no_video", away(clip)))
         while len(lane.waiting) > self._backlog and not lane.lossless:
             effects.append(
                 self._skip(
@@ -342,8 +373,13 @@ class Dispatcher:
         return effects + self._feed()
 
     def _feed(self) -> list[Effect]:
-        """Give the model a clip if it has none, and pairs if it waits for them."""
+        """Give the model a question if one waits, a clip if it has none, and pairs if it waits for them."""
         effects: list[Effect] = []
+        if self._may_ask() and (ask := self._questions.next()) is not None:
+            self._hungry = False
+            if self._model == "idle":
+                self._model = "asked"
+            return [ask]
         if self._model == "idle":
             clip = self._hand or self._choose()
             if clip is None:
@@ -353,7 +389,8 @@ class Dispatcher:
             self._hungry = False
             self._told_end = False
             clip.rewind()
-            asked = tuple(prompt for prompt in self._prompts if prompt.name not in clip.answered)
+            clip.prompts = clip.prompts or self._prompts
+            asked = tuple(prompt for prompt in clip.prompts if prompt.name not in clip.answered)
             return [Begin(clip.plan, asked)]
         clip = self._hand
         if self._model != "busy" or clip is None or not self._hungry or self._told_end:
@@ -368,6 +405,13 @@ class Dispatcher:
             end_ns = timeline.start_mono_ns(clip.plan.seq) + round(clip.stats.seconds * 1e9)
             effects.append(End(clip.stats, end_ns if timeline.paced else None))
         return effects
+
+    def _may_ask(self) -> bool:
+        """Whether the model waits, and a question that kills it would cost no clip its last attempt."""
+        if self._model == "idle":
+            return True
+        spare = self._hand is not None and self._hand.attempts < ATTEMPTS
+        return self._model == "busy" and self._hungry and not self._told_end and spare
 
     def _choose(self) -> Recording | None:
         """Return the next clip: a whole one before one being recorded, the camera served longest ago first.
@@ -433,18 +477,3 @@ class Dispatcher:
             reason=reason,
             detail=detail,
         )
-
-    def _recorded_s(self, clip: Recording) -> float:
-        """Return the length of what was delivered of a clip."""
-        return min(clip.next_tick / self._fps, self._seconds)
-
-    def _elapsed_s(self, lane: _Lane, clip: Recording, now: Now) -> float:
-        if not lane.timeline.paced:
-            return self._recorded_s(clip)
-        elapsed_s = (now.mono_ns - lane.timeline.start_mono_ns(clip.plan.seq)) / 1e9
-        return min(max(elapsed_s, 0.0), self._seconds)
-
-
-def _away(clip: Recording) -> str:
-    gaps = () if clip.stats is None else clip.stats.gaps
-    return gaps[0].reason if gaps else "nothing came from the camera"

@@ -84,4 +84,27 @@ class End:
     end_mono_ns: int | None
 
 
-Effect = ClipOpened | Answered | ClipEnded | ClockStepped | Begin | More | End
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To inference: answer these prompts of a clip in its memory, between two chunks of its work; `Asked` follows.
+
+    Attributes:
+        key: Of the command, for `Asked`.
+        clip: The last one of the camera that was answered, or the one in hand.
+    """
+
+    key: str
+    camera: str
+    clip: Literal["latest", "current"]
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """The answer to an `Ask` will not come."""
+
+    key: str
+    detail: str
+
+
+Effect = ClipOpened | Answered | ClipEnded | ClockStepped | Begin | More | End | Ask | Unasked

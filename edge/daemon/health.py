@@ -13,7 +13,7 @@ from edge.daemon.children import Loaded
 from edge.daemon.effects import ClipEnded
 from edge.deliver.outbox import ClipRow, CoverageRow, OutboxStats, Outgoing
 from edge.host.sensors import temperature_c
-from edge.messages import Answer, CameraHealth, Coverage, Health, Skipped, message_id
+from edge.messages import Answer, CameraHealth, CommandTotals, Coverage, Health, Skipped, message_id
 
 SOFTWARE = f"edgeclip {__version__}"
 
@@ -118,6 +118,7 @@ def health(
     engine_restarts: int,
     waiting: OutboxStats,
     trouble: str,
+    commands: CommandTotals,
     rss: float,
 ) -> Health:
     """Say how the device is."""
@@ -140,4 +141,5 @@ def health(
         outbox_trouble=trouble,
         rss_mib=round(rss, 1),
         temperature_c=temperature_c(),
+        commands=commands,
     )

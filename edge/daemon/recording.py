@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from edge.records import ClipPlan, ClipStats, Pair, Size, Span
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size, Span
 
 STEP_S = 0.05  # the wall clock may part from the anchored time by this much before the next clip follows it
 CAPTURE_RESTARTED = "capture restarted"
 NO_REPORT = "no report from capture"
+PAUSED = "paused"
 CLOCK_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -103,7 +104,9 @@ class Recording:
         self.attempts = 0
         self.answered: set[str] = set()
         self.partial = False
+        self.prompts: tuple[Prompt, ...] = ()  # what it is asked, from the first attempt on
         self.refused = 0  # pairs of another size, or out of order
+        self._withheld: set[int] = set()  # indices of pairs that came while the camera was paused
         self._got = bytearray(math.ceil(round(plan.seconds * plan.fps) / 2))
         self._next = 0  # first pair index that may still come
         self._joined = 0  # first pair index that the present capture process may deliver
@@ -154,6 +157,17 @@ class Recording:
             self._pairs.append(pair)
         return True
 
+    def withhold(self, pair: Pair) -> None:
+        """Pass over a pair that came while the camera was paused: nobody sees it, and its time is accounted for."""
+        if self._next <= pair.index < len(self._got):
+            self._withheld.add(pair.index)
+            self._next = pair.index + 1
+
+    @property
+    def paused(self) -> bool:
+        """Whether any of it was withheld."""
+        return bool(self._withheld)
+
     def capture_lost(self) -> None:
         """Note that the capture process is gone; the next one knows nothing of what came before."""
         self._joined = self._next
@@ -191,17 +205,21 @@ class Recording:
         before = 2 * self._got[: self._joined].count(1)
         if self._joined:
             reason = CAPTURE_RESTARTED
+        unseen = [index for index in missing if index not in self._withheld]
+        gaps = [
+            *told,
+            *_spans(unseen, fps, seconds, reason),
+            *_spans([index for index in missing if index in self._withheld], fps, seconds, PAUSED),
+        ]
         return ClipStats(
             seconds=seconds,
             ticks=ticks,
             frames_decoded=before + (2 * got - before if reported is None else reported.frames_decoded),
-            ticks_repeated=0 if reported is None else reported.ticks_repeated,
+            ticks_repeated=0 if reported is None else min(reported.ticks_repeated, 2 * got),
             ticks_empty=max(ticks - 2 * got, 0 if reported is None else reported.ticks_empty),
             pairs=got,
             late_max_s=0.0 if reported is None else reported.late_max_s,
-            gaps=tuple(
-                sorted([*told, *_spans(missing, fps, seconds, reason)], key=lambda span: span.start_s)
-            ),
+            gaps=tuple(sorted(gaps, key=lambda span: span.start_s)),
             decode_s=0.0 if reported is None else reported.decode_s,
         )
 

@@ -14,19 +14,18 @@ import logging
 import queue
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any, Literal
 
 from edge.answer.prompts import prompt_from
-from edge.capture.address import file_path, kind_of, masked
 from edge.config import Settings, cache_directory
 from edge.daemon import health
 from edge.daemon.cameras import Camera
 from edge.daemon.children import (
     AnswerReady,
+    Asked,
     Child,
     ClipFailed,
     Fatal,
@@ -40,13 +39,27 @@ from edge.daemon.children import (
     log_to_stderr,
 )
 from edge.daemon.dispatch import Dispatcher
-from edge.daemon.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.effects import (
+    Answered,
+    Ask,
+    Begin,
+    ClipEnded,
+    ClipOpened,
+    ClockStepped,
+    Effect,
+    End,
+    More,
+    Unasked,
+)
+from edge.daemon.operator import Operator
 from edge.daemon.recording import Now
 from edge.daemon.slots import Slot
+from edge.daemon.startup import checked, signals
+from edge.deliver.commands import Incoming
 from edge.deliver.mqtt import Publisher
 from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
 from edge.deliver.topics import Topics
-from edge.errors import BundleError, EdgeError, ModelError, VideoError
+from edge.errors import BundleError, EdgeError, ModelError
 from edge.host.notify import Notifier
 from edge.host.sensors import clock_synced, rss_mib
 from edge.messages import Answer, CameraHealth
@@ -62,7 +75,12 @@ FRUITLESS = 5  # processes in a row that die while they load the model for the f
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, *, inference: InferenceMain = inference_main) -> int:
+def run(
+    settings: Settings,
+    *,
+    inference: InferenceMain = inference_main,
+    reread: Callable[[], Settings] | None = None,
+) -> int:
     """Run the service until it is told to stop, or until all its files have ended and been answered.
 
     Takes over SIGTERM and SIGINT, so it belongs into the main thread.
@@ -70,6 +88,7 @@ def run(settings: Settings, *, inference: InferenceMain = inference_main) -> int
     Args:
         settings: The configuration.
         inference: What runs in the inference process; a module-level function.
+        reread: Reads the configuration anew, for `reload`; None: it never changes.
 
     Returns:
         0, the exit code of a clean end.
@@ -78,40 +97,14 @@ def run(settings: Settings, *, inference: InferenceMain = inference_main) -> int
         EdgeError: It cannot start, or cannot go on: no restart would help.
     """
     log_to_stderr("edge")
-    topics = _checked(settings)
+    topics = checked(settings)
     with Outbox(settings.outbox_path(), max_bytes=settings.outbox.max_mib << 20) as outbox:
-        supervisor = Supervisor(settings, topics, outbox, inference=inference)
-        with _signals(supervisor.inbox):
+        supervisor = Supervisor(
+            settings, topics, outbox, inference=inference, reread=reread or (lambda: settings)
+        )
+        with signals(supervisor.inbox):
             supervisor.run()
     return 0
-
-
-def _checked(settings: Settings) -> Topics:
-    """Refuse what can never work, before anything starts."""
-    topics = Topics(settings.mqtt.root, settings.device.id)
-    settings.mqtt.password()
-    for camera in settings.camera:
-        for prompt in settings.prompt:
-            topics.answer(camera.id, prompt.name)
-        if kind_of(camera.source) == "file" and not file_path(camera.source).is_file():
-            raise VideoError(
-                f"camera {camera.id}: there is no video file {masked(camera.source)}",
-                next_step="Correct camera.source; a live source is a URL or a device under /dev.",
-            )
-    return topics
-
-
-@contextmanager
-def _signals(inbox: queue.SimpleQueue[Any]) -> Iterator[None]:
-    def put(number: int, _frame: FrameType | None) -> None:
-        inbox.put((None, signal.Signals(number)))
-
-    before = {number: signal.signal(number, put) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Supervisor:
@@ -122,16 +115,22 @@ class Supervisor:
         topics: Where messages go.
         outbox: Ledger and queue, open.
         inference: What runs in the inference process.
+        reread: Reads the configuration anew.
     """
 
     def __init__(
-        self, settings: Settings, topics: Topics, outbox: Outbox, *, inference: InferenceMain
+        self,
+        settings: Settings,
+        topics: Topics,
+        outbox: Outbox,
+        *,
+        inference: InferenceMain,
+        reread: Callable[[], Settings],
     ) -> None:
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._settings = settings
         self._topics = topics
         self._outbox = outbox
-        self._publisher = Publisher(settings.mqtt, topics, outbox, client_id=f"edgeclip-{settings.device.id}")
         self._notifier = Notifier()
         self._dispatcher = Dispatcher(
             device=settings.device.id,
@@ -154,6 +153,28 @@ class Supervisor:
             )
             for camera in settings.camera
         ]
+        self._publisher = Publisher(
+            settings.mqtt,
+            topics,
+            outbox,
+            client_id=f"edgeclip-{settings.device.id}",
+            subscriptions=[topics.commands()] if settings.commands.enabled else [],
+            on_message=self._arrived,
+        )
+        self._operator = Operator(
+            settings,
+            topics,
+            dispatcher=self._dispatcher,
+            cameras=self._cameras,
+            inbox=self.inbox,
+            ready=lambda: self._loaded is not None and self._stop_s is None,
+            post=self._post,
+            picture=self._publisher.telemetry,
+            carry_out=self._carry_out,
+            show=self._show,
+            reread=reread,
+            reconfigure=self._reconfigure,
+        )
         self._inference_main = inference
         self._inference = Slot()
         self._inference_waits = False  # for us, so its silence means nothing
@@ -210,9 +231,11 @@ class Supervisor:
 
     def _take(self, child: Child | None, message: Any) -> None:
         """Deal with one thing from the inbox; what a replaced child still said is dropped."""
-        if child is None:
+        if child is None and isinstance(message, signal.Signals):
             log.info("%s: stopping", message.name)
             self._stop(STOP_S)
+        elif child is None:
+            self._operator.take(message)
         elif child is self._inference.child:
             child.handled()
             self._inference.heard()
@@ -221,6 +244,10 @@ class Supervisor:
             for camera in self._cameras:
                 if child is camera.slot.child:
                     camera.take(message)
+
+    def _arrived(self, message: Incoming) -> Outgoing | None:
+        """In the publisher's thread: something came from the broker."""
+        return self._operator.arrived(message)
 
     def _watch(self) -> None:
         """Start again what is due, and kill what hangs."""
@@ -238,13 +265,15 @@ class Supervisor:
     # --- Inference ---------------------------------------------------------------------------------------------------
 
     def _start_inference(self) -> None:
-        clip = self._settings.clip
+        clip, commands = self._settings.clip, self._settings.commands
         job = InferenceJob(
             bundle=self._settings.bundle.path,
             cache=cache_directory(),
             threads=self._settings.engine.threads,
             device=self._settings.device.id,
             ticks=round(clip.seconds * clip.fps),
+            keep_clips=commands.keep_clips if commands.enabled else 0,
+            ask_tokens=commands.max_tokens if commands.enabled else 0,
         )
         self._inference_waits = False
         try:
@@ -265,6 +294,10 @@ class Supervisor:
             case AnswerReady(answer):
                 self._inference.fruitful = True
                 self._carry_out(self._dispatcher.answered(answer))
+            case Asked():
+                self._inference.fruitful = True
+                self._dispatcher.asked()
+                self._operator.answered(message)
             case ClipFailed(detail):
                 log.error("the model failed on a clip: %s", detail)
                 self._carry_out(self._dispatcher.model_failed(detail))
@@ -285,6 +318,7 @@ class Supervisor:
         if first and self._stop_s is None:
             for camera in self._cameras:
                 camera.begin(loaded, self._outbox.next_seq(camera.name))
+            self._operator.begin()
             self._notifier.ready()
             self._report_soon()
 
@@ -321,22 +355,38 @@ class Supervisor:
                         )
                     )
                 case Answered(answer):
-                    self._tell_dropped(self._outbox.add([self._answer(answer)]))
-                    self._publisher.wake()
+                    self._post([self._answer(answer)])
                 case ClipEnded():
                     self._end_clip(effect)
                 case ClockStepped(camera, step_s):
                     log.warning("camera %s: the wall clock was set by %+.3f s", camera, step_s)
-                case Begin() | More() | End():
+                case Unasked():
+                    self._operator.unasked(effect)
+                case Begin() | More() | End() | Ask():
                     if self._inference.child is not None:
                         self._inference_waits = False
                         self._inference.heard_s = time.monotonic()
                         self._inference.child.send(effect)
 
+    def _post(self, messages: Sequence[Outgoing]) -> None:
+        self._tell_dropped(self._outbox.add(messages))
+        self._publisher.wake()
+
+    def _show(self, answer: Answer) -> None:
+        """Make an answer's headline the state of its camera."""
+        self._publisher.retained(self._topics.state(answer.camera), health.state(answer))
+
+    def _reconfigure(self, settings: Settings) -> None:
+        """Go on with other settings, which differ in what needs no restart."""
+        self._settings = settings
+        prompts = [prompt_from(prompt) for prompt in settings.prompt]
+        self._dispatcher.reconfigure(prompts, backlog=settings.backlog.clips)
+        self._report_soon()
+
     def _answer(self, answer: Answer) -> Outgoing:
         """Wrap an answer for the outbox; the first prompt's headline is the camera's state."""
         if answer.prompt == self._settings.prompt[0].name:
-            self._publisher.retained(self._topics.state(answer.camera), health.state(answer))
+            self._show(answer)
         return health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
 
     def _tell_dropped(self, dropped: Sequence[Dropped]) -> None:
@@ -392,6 +442,7 @@ class Supervisor:
                     coverage=health.coverage(
                         [rows[camera.name]] if camera.name in rows else [], missing_s=missing[camera.name]
                     ),
+                    paused=self._operator.paused(camera.name),
                 )
                 for camera in self._cameras
             ],
@@ -399,6 +450,7 @@ class Supervisor:
             engine_restarts=self._inference.restarts,
             waiting=waiting,
             trouble=self._outbox.degraded,
+            commands=self._operator.totals(),
             rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
         )
         self._publisher.retained(self._topics.health(), message.payload())

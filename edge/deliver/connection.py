@@ -7,6 +7,7 @@ the newest when full. Here a lost connection takes everything with it that was n
 
 from __future__ import annotations
 
+import base64
 import json
 import select
 import socket
@@ -14,13 +15,15 @@ import ssl
 import time
 from dataclasses import dataclass
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config import MqttSettings
+from edge.deliver.commands import Incoming
 from edge.errors import DeliveryError, EdgeError
 
 ONLINE = b"online"
@@ -28,8 +31,10 @@ OFFLINE = b"offline"
 WINDOW = 8  # messages of QoS 1 that may wait for their acknowledgement at once
 EXPIRY_S = 7 * 24 * 3600  # MQTT 5: how long a broker keeps an answer for a subscriber that is away
 TIMEOUT_S = 10.0  # for TCP, for TLS and for the CONNACK
+PACKET_MAX_BYTES = 2**20  # MQTT 5: the broker keeps what is larger to itself; we take commands of 8 KiB
 SILENCE_S = 3.0  # a broker of 3.1.1 may misread MQTT 5's CONNECT and wait for more of it (amqtt does)
 
+REPLY_SCHEMA = "edgeclip.reply/1"
 _UNSUPPORTED_VERSION = 0x84  # MQTT 5, 3.2.2.2; paho translates 3.1.1's code 1 to it
 _PROTOCOL_NAMES = {MQTTProtocolVersion.MQTTv5: "MQTT 5", MQTTProtocolVersion.MQTTv311: "MQTT 3.1.1"}
 
@@ -97,6 +102,9 @@ class Connection:
         self.window = WINDOW
         self._flights: dict[int, _Flight] = {}
         self._receipts: list[Receipt] = []
+        self._arrived: list[Incoming] = []
+        self._subscriptions: dict[int, str] = {}
+        self._refused_subscriptions: list[tuple[str, str]] = []
         self._open = False
         self._refused = False  # for another reason than the version
         self._lost = ""
@@ -109,6 +117,8 @@ class Connection:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
         self._client.will_set(will_topic, OFFLINE, qos=1, retain=True)
         try:
             self._connect(settings, timeout_s)
@@ -124,7 +134,11 @@ class Connection:
                 self._client.username_pw_set(settings.username, settings.password())
             if settings.tls:
                 self._client.tls_set_context(_tls(settings))
-            self._client.connect(settings.host, settings.port, settings.keepalive_s)
+            limits = None
+            if self._five:
+                limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+                limits.MaximumPacketSize = PACKET_MAX_BYTES
+            self._client.connect(settings.host, settings.port, settings.keepalive_s, properties=limits)
         except EdgeError as error:
             raise LostError("; ".join([error.what, *error.evidence])) from error
         except ssl.SSLCertVerificationError as error:
@@ -222,7 +236,41 @@ class Connection:
 
     def send_unconfirmed(self, topic: str, payload: bytes) -> None:
         """Publish at QoS 0."""
-        self._client.publish(topic, payload, qos=0)
+        parcel = Parcel(topic, payload, retain=False)
+        self._client.publish(topic, payload, qos=0, properties=self._properties(parcel))
+
+    @property
+    def backed_up(self) -> bool:
+        """Whether the network does not take what was sent."""
+        return self._client.want_write()
+
+    def subscribe(self, topic: str) -> None:
+        """Ask for messages, QoS 1; under MQTT 5 not for retained ones, and such as were meant to be are marked.
+
+        Raises:
+            LostError: The connection is gone.
+        """
+        if self._five:
+            options = SubscribeOptions(
+                qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
+            )
+            code, mid = self._client.subscribe(topic, options=options)
+        else:
+            code, mid = self._client.subscribe(topic, qos=1)
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            self._lost = self._lost or _error_text(code)
+            raise self._loss()
+        self._subscriptions[mid] = topic
+
+    def refused_subscriptions(self) -> list[tuple[str, str]]:
+        """Return the filters that the broker has refused since the last call, and its words."""
+        refused, self._refused_subscriptions = self._refused_subscriptions, []
+        return refused
+
+    def arrived(self) -> list[Incoming]:
+        """Return what the broker has delivered since the last call."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
 
     def receipts(self) -> list[Receipt]:
         """Return what the broker has answered since the last call."""
@@ -233,7 +281,9 @@ class Connection:
         if not self._five:
             return None
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        schema = _schema(parcel.payload)
+        schema, correlation = _marks(parcel.payload)
+        if correlation:
+            properties.CorrelationData = correlation
         if schema:
             properties.PayloadFormatIndicator = 1  # UTF-8
             properties.ContentType = "application/json"
@@ -276,6 +326,33 @@ class Connection:
         if flight is not None:
             self._receipts.append(Receipt(flight.parcel, str(reason) if reason.is_failure else ""))
 
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        topic = self._subscriptions.pop(mid, "")
+        self._refused_subscriptions += [(topic, str(reason)) for reason in reasons if reason.is_failure]
+
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # no broker lets it pass
+            topic = ""
+        properties = message.properties
+        self._arrived.append(
+            Incoming(
+                topic=topic,
+                payload=bytes(message.payload),
+                retain=message.retain,
+                response_topic=getattr(properties, "ResponseTopic", ""),
+                correlation=getattr(properties, "CorrelationData", b""),
+            )
+        )
+
 
 class _TlsSocket(ssl.SSLSocket):
     """Closes itself when the handshake fails; paho would leave that to the garbage collector."""
@@ -305,14 +382,18 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext:
     return context
 
 
-def _schema(payload: bytes) -> str:
-    """Return the name of the schema that a payload says it follows, or ""."""
+def _marks(payload: bytes) -> tuple[str, bytes]:
+    """Return the schema that a payload says it follows, or "", and a reply's correlation data, or b""."""
+    if not payload.startswith(b"{"):
+        return "", b""
     try:
         message = json.loads(payload)
     except ValueError:
-        return ""
-    schema = message.get("schema") if isinstance(message, dict) else None
-    return schema if isinstance(schema, str) else ""
+        return "", b""
+    schema = message.get("schema")
+    if schema == REPLY_SCHEMA:
+        return schema, base64.b64decode(message["correlation"])
+    return schema if isinstance(schema, str) else "", b""
 
 
 def _error_text(code: MQTTErrorCode) -> str:

@@ -14,12 +14,13 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge.config import MqttSettings
+from edge.deliver.commands import REPLIES, Incoming
 from edge.deliver.connection import (
     OFFLINE,
     ONLINE,
@@ -30,7 +31,7 @@ from edge.deliver.connection import (
     ProtocolRefusedError,
     Receipt,
 )
-from edge.deliver.outbox import Outbox
+from edge.deliver.outbox import Outbox, Outgoing
 from edge.deliver.topics import Topics
 from edge.errors import DeliveryError
 
@@ -88,6 +89,9 @@ class Publisher:
         topics: Where availability goes.
         outbox: What to deliver; messages leave it here.
         client_id: Name at the broker, one per device: a second one with the same name takes the first one's place.
+        subscriptions: Filters that every connection subscribes to.
+        on_message: Given what arrives for them, in the publisher's thread, which reads no further until it returns; what
+            it returns is sent at once, QoS 0, unless the network is backed up.
         on_event: Told of connects, losses and acknowledgements, in the publisher's thread; what it raises is logged.
         backoff: Pauses between attempts to connect.
         ack_timeout_s: How long an acknowledgement may take before the connection counts as dead, seconds.
@@ -100,6 +104,8 @@ class Publisher:
         outbox: Outbox,
         *,
         client_id: str,
+        subscriptions: Sequence[str] = (),
+        on_message: Callable[[Incoming], Outgoing | None] = lambda _message: None,
         on_event: Callable[[PublisherEvent], None] = lambda _event: None,
         backoff: Backoff = Backoff(),
         ack_timeout_s: float = ACK_TIMEOUT_S,
@@ -108,6 +114,8 @@ class Publisher:
         self._topics = topics
         self._outbox = outbox
         self._client_id = client_id
+        self._subscriptions = tuple(subscriptions)
+        self._on_message = on_message
         self._on_event = on_event
         self._backoff = backoff
         self._ack_timeout_s = ack_timeout_s
@@ -252,6 +260,7 @@ class Publisher:
                 self._pump(connection)
                 connection.turn(self._wake_r, _TURN_S)
                 self._settle(connection)
+                self._hear(connection)
             self._end(connection)
         finally:
             connection.close()
@@ -276,6 +285,8 @@ class Publisher:
 
     def _welcome(self, connection: Connection) -> None:
         connection.send(Parcel(self._topics.availability(), ONLINE, retain=True))
+        for topic in self._subscriptions:
+            connection.subscribe(topic)
         with self._lock:
             self._stale = dict.fromkeys(self._retained)
             self._telemetry.clear()
@@ -342,11 +353,31 @@ class Publisher:
         if self._oldest_s > self._ack_timeout_s:
             raise LostError("the broker acknowledges nothing")
 
+    def _hear(self, connection: Connection) -> None:
+        """Hand on what arrived, and send what is to be said at once."""
+        for topic, why in connection.refused_subscriptions():
+            _LOG.warning("the broker refuses the subscription to %s: %s", topic, why)
+        for message in connection.arrived():
+            try:
+                answer = self._on_message(message)
+            except Exception:  # noqa: BLE001 - one message must not end delivery
+                _LOG.exception("the owner of the publisher failed on a message")
+                continue
+            if answer is not None and not connection.backed_up:
+                connection.send_unconfirmed(answer.topic, answer.payload)
+
     def _judge(self, receipt: Receipt) -> None:
-        """Hold back a camera of which the broker refused a message: it stays first in line, and is tried again."""
+        """Hold back a camera of which the broker refused a message: it stays first in line, and is tried again.
+
+        A reply is given up instead: its topic is the caller's choice, and must not stand in the way of other replies.
+        """
         parcel = receipt.parcel
         if not receipt.refusal:
             self._refused.discard(parcel.topic)
+            return
+        if parcel.id is not None and parcel.camera == REPLIES:
+            self._outbox.ack(parcel.id)
+            _LOG.warning("the broker refuses a reply where its caller wants it: %s", receipt.refusal)
             return
         if parcel.id is not None:
             self._held[parcel.camera] = time.monotonic() + REFUSED_PAUSE_S

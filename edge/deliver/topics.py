@@ -3,6 +3,9 @@
     <root>/v1/<device>/<camera>/<prompt>    answers
     <root>/v1/<device>/<camera>/skipped     clips that nobody will answer
     <root>/v1/<device>/<camera>/state       last headline (retained)
+    <root>/v1/<device>/<camera>/image       the picture that `snapshot` asked for
+    <root>/v1/<device>/cmd/<verb>           commands to the service
+    <root>/v1/<device>/reply                its replies, where a command names no other topic
     <root>/v1/<device>/health               state of the device (retained)
     <root>/v1/<device>/availability         "online" or "offline" (retained; the will of the connection)
 
@@ -13,10 +16,14 @@ topic, a wildcard or another device's branch.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from edge.errors import DeliveryError
 from edge.messages import RESERVED_PROMPTS
 
+RESPONSE_TOPIC_BYTES = 256
+
+_NO_TOPIC = {"Cc", "Cs", "Cn"}  # control characters, surrogates, non-characters: MQTT 5, 1.5.4
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _ROOT = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*")
 
@@ -35,7 +42,8 @@ class Topics:
     def __init__(self, root: str, device: str) -> None:
         if not _ROOT.fullmatch(root):
             raise _bad("root", root)
-        self._base = f"{root}/v1/{_name('device', device)}"
+        self._family = f"{root}/v1/"
+        self._base = f"{self._family}{_name('device', device)}"
 
     def answer(self, camera: str, prompt: str) -> str:
         """Return the topic of a camera's answers to one prompt."""
@@ -54,6 +62,34 @@ class Topics:
     def state(self, camera: str) -> str:
         """Return the topic of a camera's last headline."""
         return f"{self._base}/{_name('camera', camera)}/state"
+
+    def image(self, camera: str) -> str:
+        """Return the topic of a camera's snapshots."""
+        return f"{self._base}/{_name('camera', camera)}/image"
+
+    def commands(self) -> str:
+        """Return the filter that catches every command, well addressed or not."""
+        return f"{self._base}/cmd/#"
+
+    def verb(self, topic: str) -> str:
+        """Return what a command's topic names as its verb; unchecked."""
+        return topic.removeprefix(f"{self._base}/cmd/")
+
+    def reply(self) -> str:
+        """Return the topic of replies."""
+        return f"{self._base}/reply"
+
+    def may_reply_on(self, topic: str) -> bool:
+        """Say whether a caller may have its reply on a topic.
+
+        Any topic that could be a caller's own: a plain one, not ``$...``, and not in the branch of this or another
+        device, but for what lies under ``reply``. Who may use which topic beyond that is for the broker's ACL to say.
+        """
+        if not 0 < len(topic.encode(errors="replace")) <= RESPONSE_TOPIC_BYTES or topic.startswith("$"):
+            return False
+        if any(char in "+#" or unicodedata.category(char) in _NO_TOPIC for char in topic):
+            return False
+        return not topic.startswith(self._family) or f"{topic}/".startswith(f"{self._base}/reply/")
 
     def health(self) -> str:
         """Return the topic of the device's health message."""

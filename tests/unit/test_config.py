@@ -54,7 +54,7 @@ def test_the_example_shows_every_key_and_no_other() -> None:
 
 def test_the_example_shows_the_defaults() -> None:
     shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
-    for name in ("engine", "clip", "mqtt", "outbox", "backlog", "health"):
+    for name in ("engine", "clip", "mqtt", "outbox", "backlog", "health", "commands", "privacy"):
         section = sections(Settings)[name]
         for key, value in shown[name].items():
             assert section.model_fields[key].default == value, f"{name}.{key}"
