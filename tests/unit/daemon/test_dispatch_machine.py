@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge.daemon.dispatch import ATTEMPTS, GRACE_S, PAIRS_AT_ONCE, Dispatcher
-from edge.daemon.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
+from edge.daemon.effects import (
+    Answered,
+    Ask,
+    Begin,
+    ClipEnded,
+    ClipOpened,
+    ClockStepped,
+    Effect,
+    End,
+    More,
+    Unasked,
+)
 from edge.daemon.recording import STEP_S, Now
 from edge.messages import Answer
 from edge.records import ClipPlan, ClipStats, Pair, Span
@@ -94,7 +105,9 @@ class Service(RuleBasedStateMachine):
         self.ended: dict[str, dict[int, ClipEnded]] = {camera.name: {} for camera in self.cameras}
         self.answers: dict[str, list[str]] = {}
         self.begun: dict[str, int] = {}
-        self.inbox: deque[Begin | More | End] = deque()
+        self.inbox: deque[Begin | More | End | Ask] = deque()
+        self.questions: set[str] = set()  # that were put and have no reply
+        self.number = 0
         self.model = "loading"
         self.plan: ClipPlan | None = None
         self.shown: list[Pair] = []
@@ -144,7 +157,10 @@ class Service(RuleBasedStateMachine):
                 case ClockStepped():
                     assert self.stepped
                     assert abs(effect.step_s) > STEP_S
-                case Begin() | More() | End():
+                case Unasked():
+                    self.questions.remove(effect.key)
+                case Begin() | More() | End() | Ask():
+                    assert not self.inbox  # one at a time, when it waits
                     self.inbox.append(effect)
 
     def end_of(self, row: ClipOpened) -> datetime:
@@ -267,8 +283,14 @@ class Service(RuleBasedStateMachine):
         elif self.inbox:
             self.receive(self.inbox.popleft())
 
-    def receive(self, message: Begin | More | End) -> None:
+    def receive(self, message: Begin | More | End | Ask) -> None:
         match message:
+            case Ask():
+                assert self.model in ("idle", "reading")
+                self.questions.remove(message.key)  # exactly one reply
+                self.dispatcher.asked()
+                again = self.dispatcher.model_ready if self.model == "idle" else self.dispatcher.need_pairs
+                self.carry_out(again())
             case Begin(plan, prompts):
                 assert self.model == "idle"
                 assert prompts
@@ -307,6 +329,8 @@ class Service(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.model not in ("loading", "dead"))
     def inference_dies(self) -> None:
+        if self.inbox and isinstance(self.inbox[0], Ask) and self.plan is not None:
+            self.begun[self.plan.clip_id] -= 1  # the question may be why
         self.model, self.plan = "dead", None
         self.inbox.clear()
         self.carry_out(self.dispatcher.model_lost("killed"))
@@ -322,6 +346,25 @@ class Service(RuleBasedStateMachine):
         self.model, self.plan = "loading", None  # says "ready" next
         self.inbox.clear()
         self.carry_out(self.dispatcher.model_failed("the text is no answer"))
+
+    # --- operator ---
+
+    @rule(number=st.integers(0, 2), pause=st.booleans())
+    def a_camera_is_paused_or_resumed(self, number: int, *, pause: bool) -> None:
+        name = self.cameras[number % len(self.cameras)].name
+        if pause:
+            self.dispatcher.pause(name)
+        else:
+            self.dispatcher.resume(name)
+
+    @rule()
+    def somebody_asks(self) -> None:
+        if self.dispatcher.questions_full:
+            return
+        self.number += 1
+        key = str(self.number)
+        self.questions.add(key)
+        self.carry_out(self.dispatcher.ask(Ask(key, "c0", "latest", PROMPTS[:1])))
 
     # --- what always holds ---
 
@@ -362,6 +405,7 @@ class Service(RuleBasedStateMachine):
         assert self.dispatcher.settled
         assert self.dispatcher.all_ended
         assert self.dispatcher.held_pairs() == 0
+        assert not self.questions
         for camera in self.cameras:
             rows, ended = self.opened[camera.name], self.ended[camera.name]
             assert sorted(ended) == [row.seq for row in rows]  # 100 %
