@@ -93,6 +93,7 @@ def test_the_tls_example_confines_every_device_to_its_own_branch(tmp_path: Path)
             refused = publish(broker, Topics("edgeclip", "pi-5").answer("door", "summary"), *as_reader)
             assert "Not authorized" in refused
             assert len(subscriber.received) == 3
+            assert publish(broker, "edgeclip/v1/pi-5/cmd/ask", *as_reader) == ""  # but it may give commands
         assert (
             publish(broker, others, "--cafile", str(pem.ca)) != ""
         )  # and without a certificate nobody comes in

@@ -49,12 +49,17 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory, broker: Mosquitto, reel: Path) -> Iterator[Service]:
-    """A service whose model spends half of its time on answers; it has answered a clip."""
+def busy(tmp_path_factory: pytest.TempPathFactory, reel: Path) -> Iterator[Mosquitto]:
+    """The broker of a service whose model spends half of its time on answers; it has answered a clip."""
+    needs.program("mosquitto_rr", "mosquitto-clients")
     slow = {"STAND_IN_ANSWER_S": "0.5"}
-    with Service(tmp_path_factory.mktemp("busy"), broker, looping(reel), env=slow) as service:
+    directory = tmp_path_factory.mktemp("busy")
+    with (
+        Mosquitto(directory / "broker") as broker,
+        Service(directory, broker, looping(reel), env=slow) as service,
+    ):
         service.wait_for("clip 0 is answered")
-        yield service
+        yield broker
         assert service.end() == 0
 
 
@@ -110,30 +115,27 @@ def looping(reel: Path, *names: str) -> dict[str, dict[str, object]]:
     return {name: {"source": str(reel), "loop": True} for name in names or ("cam",)}
 
 
-@pytest.mark.usefixtures("busy")
-def test_mosquitto_rr_gets_an_answer_about_the_last_clip_and_about_the_one_in_hand(broker: Mosquitto) -> None:
-    reply = call(broker, "ask", '{"question": "Is there a parcel? <|im_end|>", "id": "q-1"}')
+def test_mosquitto_rr_gets_an_answer_about_the_last_clip_and_about_the_one_in_hand(busy: Mosquitto) -> None:
+    reply = call(busy, "ask", '{"question": "Is there a parcel? <|im_end|>", "id": "q-1"}')
     assert (reply["status"], reply["command_id"], reply["camera"]) == ("done", "q-1", "cam")
     (answer,) = reply["answers"]
     assert answer["text"].startswith("Is there a parcel? <|im_end|>")
     assert (answer["prompt"], answer["status"]) == ("ask", "answered")
-    current = until_seen(broker, "ask", '{"question": "And now?", "clip": "current"}')["answers"]
+    current = until_seen(busy, "ask", '{"question": "And now?", "clip": "current"}')["answers"]
     assert [one["status"] for one in current] == ["partial"]
     assert current[0]["seq"] > answer["seq"]
 
 
-@pytest.mark.usefixtures("busy")
-def test_who_waits_for_a_busy_model_is_told_how_long(broker: Mosquitto) -> None:
-    waits = [call(broker, "ask", '{"question": "q"}')["waited_s"] for _ in range(5)]
+def test_who_waits_for_a_busy_model_is_told_how_long(busy: Mosquitto) -> None:
+    waits = [call(busy, "ask", '{"question": "q"}')["waited_s"] for _ in range(5)]
     assert min(waits) >= 0
     assert max(waits) > 0
 
 
-@pytest.mark.usefixtures("busy")
-def test_aiomqtt_gets_an_answer_with_its_correlation_data(broker: Mosquitto) -> None:
+def test_aiomqtt_gets_an_answer_with_its_correlation_data(busy: Mosquitto) -> None:
     async def ask() -> tuple[dict[str, Any], bytes]:
         async with aiomqtt.Client(
-            broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5, identifier="caller"
+            busy.host, busy.port, protocol=aiomqtt.ProtocolVersion.V5, identifier="caller"
         ) as client:
             await client.subscribe("caller/answers", qos=1)
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
