@@ -14,11 +14,12 @@ import pytest
 from edge import messages
 from edge.answer.prompts import prompt_from
 from edge.config import DEFAULT_PROMPTS, PromptSettings
+from edge.daemon.inference import ASK_BYTES
 from edge.errors import EmptyVideoError, ModelError
 from edge.messages import Answer
 from edge.model.bundle import open_bundle
 from edge.model.engine import Engine
-from edge.pipeline import ClipJob
+from edge.pipeline import ClipJob, reserve_tokens
 from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size, Span
 from edge.share import demo_bundle
 
@@ -168,3 +169,55 @@ def test_long_questions_fit_beside_the_clip(engine: Engine, pairs: list[Pair]) -
     work.push(pairs)
     (answer,) = work.finish(STATS)
     assert answer.provenance.tokens_in > 3000
+
+
+QUESTION = prompt_from(PromptSettings(name="ask", kind="ask", text="What is there?", max_tokens=32))
+
+
+def test_a_clip_that_is_kept_answers_questions_as_it_would_have_at_its_end(
+    engine: Engine, pairs: list[Pair]
+) -> None:
+    kept, asked = job(engine), job(engine, [*PROMPTS, QUESTION])
+    for work in (kept, asked):
+        work.push(pairs)
+    list(kept.finish(STATS, keep=True))
+    later = kept.ask(QUESTION)
+    assert said(later) == said(kept.ask(QUESTION)) == said(list(asked.finish(STATS))[2])
+    kept.close()
+    with pytest.raises(ModelError):
+        kept.ask(QUESTION)
+    with pytest.raises(ModelError):  # nobody asked to keep it
+        asked.ask(QUESTION)
+
+
+def test_a_question_on_the_way_sees_what_there_was_and_the_clip_goes_on(
+    engine: Engine, pairs: list[Pair]
+) -> None:
+    work = job(engine)
+    with pytest.raises(EmptyVideoError):
+        work.ask(QUESTION)
+    work.push(pairs[:6])
+    early = work.ask(QUESTION)
+    assert (early.status, early.provenance.pairs) == ("partial", 6)
+    assert (early.t_end - early.t_start).total_seconds() == 6 * 2 / FPS
+    work.push(pairs[6:])
+    answers = list(work.finish(STATS))
+    assert [(answer.status, answer.provenance.pairs) for answer in answers] == [("answered", 16)] * 2
+
+
+def test_the_longest_question_fits_beside_a_clip_that_reserves_for_it(
+    engine: Engine, pairs: list[Pair]
+) -> None:
+    text = "\N{SNOWMAN}" * messages.QUESTION_CHARS
+    question = prompt_from(PromptSettings(name="ask", kind="ask", text=text, max_tokens=16))
+    work = ClipJob(
+        engine,
+        device="edge",
+        plan=PLAN,
+        prompts=PROMPTS,
+        reserve_tokens=reserve_tokens(ASK_BYTES, question.max_tokens),  # as the daemon does
+    )
+    work.push(pairs)
+    list(work.finish(STATS, keep=True))
+    assert work.ask(question).text
+    work.close()
