@@ -150,9 +150,8 @@ class Connection:
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be encoded
             raise LostError(getattr(error, "strerror", None) or str(error)) from error
         sock = self._client.socket()
-        if (
-            sock is not None
-        ):  # a reply that follows a PUBACK would wait 40 ms for the broker's delayed TCP ACK
+        # A reply that follows a PUBACK would wait 40 ms for the broker's delayed TCP ACK.
+        if isinstance(sock, socket.socket):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         deadline = time.monotonic() + (min(SILENCE_S, timeout_s) if self._five else timeout_s)
         while not self._open:
