@@ -163,6 +163,19 @@ class HealthSettings(_Section):
     every_s: Annotated[float, Field(ge=1, le=3600)] = 30.0
 
 
+class HomeAssistantSettings(_Section):
+    """``[homeassistant]``: whether Home Assistant is told of this device.
+
+    On by default: it is one retained message of names and topics, which nobody reads where there is no Home Assistant,
+    and with it the device is found without a word of configuration.
+    """
+
+    enabled: bool = True
+    discovery_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=64)] = (
+        "homeassistant"
+    )
+
+
 DEFAULT_PROMPTS = (
     PromptSettings(name="summary", kind="summary"),
     PromptSettings(name="spatial", kind="spatial"),
@@ -182,6 +195,7 @@ class Settings(_Section):
     outbox: OutboxSettings = OutboxSettings()
     backlog: BacklogSettings = BacklogSettings()
     health: HealthSettings = HealthSettings()
+    homeassistant: HomeAssistantSettings = HomeAssistantSettings()
 
     @model_validator(mode="after")
     def _names_of_their_own(self) -> Self:

@@ -270,6 +270,20 @@ class Skipped(Message):
     detail: str
 
 
+class State(Message):
+    """The last headline of a camera, retained; ``id`` is the answer's. Schema ``edgeclip.state/1``."""
+
+    schema_: Literal["edgeclip.state/1"] = Field("edgeclip.state/1", alias="schema")
+    id: str
+    device: str
+    camera: str
+    clip_id: str
+    prompt: str
+    time: Utc
+    status: Literal["answered", "partial"]
+    headline: Annotated[str, Field(max_length=HEADLINE_CHARS)]
+
+
 class Coverage(Message):
     """Seconds of video since the state epoch began, by what became of them.
 
@@ -323,7 +337,7 @@ class Health(Message):
     temperature_c: float | None
 
 
-PUBLISHED: dict[str, type[Message]] = {"answer": Answer, "skipped": Skipped, "health": Health}
+PUBLISHED: dict[str, type[Message]] = {"answer": Answer, "skipped": Skipped, "state": State, "health": Health}
 """The messages by the name under which `edge schema` prints them."""
 
 BODIES: dict[str, type[BaseModel]] = {"summary": SummaryBody, "spatial": SpatialBody, "ask": AskBody}

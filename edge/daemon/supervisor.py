@@ -43,6 +43,7 @@ from edge.daemon.dispatch import Dispatcher
 from edge.daemon.effects import Answered, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
 from edge.daemon.recording import Now
 from edge.daemon.slots import Slot
+from edge.deliver.announcer import Announcer
 from edge.deliver.mqtt import Publisher
 from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
 from edge.deliver.topics import Topics
@@ -132,6 +133,7 @@ class Supervisor:
         self._topics = topics
         self._outbox = outbox
         self._publisher = Publisher(settings.mqtt, topics, outbox, client_id=f"edgeclip-{settings.device.id}")
+        self._announcer = Announcer(settings, topics, self._publisher)
         self._notifier = Notifier()
         self._dispatcher = Dispatcher(
             device=settings.device.id,
@@ -200,6 +202,7 @@ class Supervisor:
         if time.monotonic() >= self._second_s:
             self._second_s = time.monotonic() + TURN_S
             self._synced = clock_synced()
+            self._announcer.tick()
             if self._stop_s is None:
                 self._carry_out(self._dispatcher.tick(self._now()))
                 self._watch()
@@ -336,7 +339,7 @@ class Supervisor:
     def _answer(self, answer: Answer) -> Outgoing:
         """Wrap an answer for the outbox; the first prompt's headline is the camera's state."""
         if answer.prompt == self._settings.prompt[0].name:
-            self._publisher.retained(self._topics.state(answer.camera), health.state(answer))
+            self._publisher.retained(self._topics.state(answer.camera), health.state(answer).payload())
         return health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
 
     def _tell_dropped(self, dropped: Sequence[Dropped]) -> None:

@@ -14,7 +14,7 @@ import ssl
 import time
 from dataclasses import dataclass
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -62,6 +62,15 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message that somebody else published; ``retain`` is true for what the broker had kept."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Flight:
     parcel: Parcel
     since_s: float
@@ -97,6 +106,9 @@ class Connection:
         self.window = WINDOW
         self._flights: dict[int, _Flight] = {}
         self._receipts: list[Receipt] = []
+        self._arrived: list[Incoming] = []
+        self._subscriptions: dict[int, str] = {}  # that the broker has not confirmed, by message id
+        self._refused_subscriptions: list[tuple[str, str]] = []
         self._open = False
         self._refused = False  # for another reason than the version
         self._lost = ""
@@ -109,6 +121,8 @@ class Connection:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
         self._client.will_set(will_topic, OFFLINE, qos=1, retain=True)
         try:
             self._connect(settings, timeout_s)
@@ -224,6 +238,28 @@ class Connection:
         """Publish at QoS 0."""
         self._client.publish(topic, payload, qos=0)
 
+    def subscribe(self, topic: str) -> None:
+        """Ask for the messages of a topic; what the broker has retained there comes before anything sent later.
+
+        Raises:
+            LostError: The connection is gone.
+        """
+        code, mid = self._client.subscribe(topic, qos=1)
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            self._lost = self._lost or _error_text(code)
+            raise self._loss()
+        self._subscriptions[mid] = topic
+
+    def arrived(self) -> list[Incoming]:
+        """Return the messages that have come since the last call."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def refused_subscriptions(self) -> list[tuple[str, str]]:
+        """Return the subscriptions that the broker has refused since the last call: topic and reason."""
+        refused, self._refused_subscriptions = self._refused_subscriptions, []
+        return refused
+
     def receipts(self) -> list[Receipt]:
         """Return what the broker has answered since the last call."""
         receipts, self._receipts = self._receipts, []
@@ -275,6 +311,20 @@ class Connection:
         flight = self._flights.pop(mid, None)  # QoS 0 comes here too, and has no flight
         if flight is not None:
             self._receipts.append(Receipt(flight.parcel, str(reason) if reason.is_failure else ""))
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        topic = self._subscriptions.pop(mid, "")
+        self._refused_subscriptions.extend((topic, str(reason)) for reason in reasons if reason.is_failure)
+
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        self._arrived.append(Incoming(message.topic, bytes(message.payload), message.retain))
 
 
 class _TlsSocket(ssl.SSLSocket):

@@ -1,8 +1,8 @@
 """The publisher: one thread that keeps a connection to the broker and empties the outbox through it.
 
-Availability is ``online`` from every connect on, ``offline`` through the will or a clean end. Retained state is
-published anew on every connect, for brokers that keep nothing. Then come the outbox's messages, oldest first, a few in
-flight; one leaves the outbox on its PUBACK. Whatever goes wrong ends the connection, and after a pause, for ever, a
+Availability is ``online`` from every connect on, ``offline`` through the will or a clean end. Subscriptions and retained
+state are made anew on every connect, for brokers that keep nothing. Then come the outbox's messages, oldest first, a few
+in flight; one leaves the outbox on its PUBACK. Whatever goes wrong ends the connection, and after a pause, for ever, a
 fresh client takes its place.
 """
 
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from paho.mqtt.client import topic_matches_sub
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge.config import MqttSettings
@@ -25,6 +26,7 @@ from edge.deliver.connection import (
     ONLINE,
     TIMEOUT_S,
     Connection,
+    Incoming,
     LostError,
     Parcel,
     ProtocolRefusedError,
@@ -112,7 +114,8 @@ class Publisher:
         self._backoff = backoff
         self._ack_timeout_s = ack_timeout_s
         self._lock = threading.Lock()  # guards what other threads hand over: _retained, _stale, _telemetry
-        self._retained: dict[str, bytes] = {}
+        self._retained: dict[str, bytes] = {topics.availability(): ONLINE}
+        self._subscriptions: dict[str, Callable[[Incoming], None]] = {}
         self._stale: dict[
             str, None
         ] = {}  # topics of _retained that this connection has not published, in order
@@ -159,6 +162,15 @@ class Publisher:
         """For how long the oldest message in flight has waited for its acknowledgement; 0.0 where none does."""
         return self._oldest_s
 
+    def subscribe(self, topic: str, hear: Callable[[Incoming], None]) -> None:
+        """Listen to a topic or a filter on every connection; belongs before `start`.
+
+        Args:
+            topic: What to listen to.
+            hear: Given each message, in the publisher's thread, so it must not wait; what it raises is logged.
+        """
+        self._subscriptions[topic] = hear
+
     def start(self) -> None:
         """Begin to connect, in the background."""
         self._thread.start()
@@ -177,6 +189,12 @@ class Publisher:
         with self._lock:
             self._retained[topic] = payload
             self._stale[topic] = None
+        self.wake()
+
+    def republish(self) -> None:
+        """Publish all retained state once more, ``online`` first."""
+        with self._lock:
+            self._stale = dict.fromkeys(self._retained)
         self.wake()
 
     def telemetry(self, topic: str, payload: bytes) -> None:
@@ -252,6 +270,7 @@ class Publisher:
                 self._pump(connection)
                 connection.turn(self._wake_r, _TURN_S)
                 self._settle(connection)
+                self._hear(connection)
             self._end(connection)
         finally:
             connection.close()
@@ -275,7 +294,8 @@ class Publisher:
         )
 
     def _welcome(self, connection: Connection) -> None:
-        connection.send(Parcel(self._topics.availability(), ONLINE, retain=True))
+        for topic in self._subscriptions:
+            connection.subscribe(topic)
         with self._lock:
             self._stale = dict.fromkeys(self._retained)
             self._telemetry.clear()
@@ -341,6 +361,20 @@ class Publisher:
         self._oldest_s = connection.oldest_s()
         if self._oldest_s > self._ack_timeout_s:
             raise LostError("the broker acknowledges nothing")
+
+    def _hear(self, connection: Connection) -> None:
+        """Hand on what has arrived."""
+        for message in connection.arrived():
+            for topic, hear in self._subscriptions.items():
+                if topic_matches_sub(topic, message.topic):
+                    try:
+                        hear(message)
+                    except Exception:  # noqa: BLE001 - whatever somebody else sends must not end delivery
+                        _LOG.exception("a message on %s could not be dealt with", topic)
+        for topic, reason in connection.refused_subscriptions():
+            if topic not in self._refused:
+                self._refused.add(topic)
+                _LOG.warning("the broker refuses the subscription to %s: %s", topic, reason)
 
     def _judge(self, receipt: Receipt) -> None:
         """Hold back a camera of which the broker refused a message: it stays first in line, and is tried again."""
