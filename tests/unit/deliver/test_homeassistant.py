@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import Settings
+from edge.config import Settings, load
 from edge.deliver.homeassistant import cameras_of, discovery, find_leftovers, keys
 from edge.deliver.topics import Topics
 
@@ -163,3 +164,19 @@ def test_a_camera_that_is_gone_is_removed_by_name_and_once() -> None:
 )
 def test_nothing_is_taken_over_from_a_message_that_is_not_ours(foreign: bytes) -> None:
     assert find_leftovers(foreign, ()) == {}
+
+
+def test_the_dashboard_card_shows_entities_that_the_example_configuration_has() -> None:
+    configs = Path(__file__).parents[3] / "configs"
+    found = load(configs / "edge.toml")
+    said = message(found)
+    slug = re.compile(r"[^a-z0-9]+")  # as Home Assistant forms an entity's id of device and name
+    ids = {
+        f"{component['platform']}.{slug.sub('_', said['device']['name'] + ' ' + component['name'])}"
+        for component in said["components"].values()
+    }
+    for name in ("dashboard.yaml", "README.md"):
+        text = (configs / "homeassistant" / name).read_text(encoding="utf-8")
+        shown = set(re.findall(r"\b(?:binary_)?sensor\.\w+", text))
+        assert shown
+        assert shown <= ids, name
