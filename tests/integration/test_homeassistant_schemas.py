@@ -1,4 +1,4 @@
-"""Home Assistant's own schemas and templates accept every discovery message that we publish, and what feeds it.
+"""Home Assistant itself accepts every discovery message that we publish, shows what feeds it, and forgets what is gone.
 
     pytest -m slow tests/integration/test_homeassistant_schemas.py
 
@@ -11,13 +11,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 
+from edge.deliver.forget import forget
 from edge.deliver.homeassistant import discovery
+from edge.deliver.topics import Topics
 from tests import needs
-from tests.broker import Mosquitto, Subscriber
+from tests.broker import Mosquitto, Subscriber, eventually, free_port
+from tests.integration.test_homeassistant import DISCOVERY, announced
+from tests.integration.test_homeassistant import settings as broker_settings
 from tests.media import film, steady
 from tests.service import Service
 from tests.unit.deliver.test_homeassistant import settings, topics
@@ -26,6 +31,7 @@ HOME_ASSISTANT = "homeassistant==2025.4.4"
 CLIENT = "paho-mqtt==2.1.0"  # of its MQTT integration, which it would install itself
 PREFIX = "homeassistant/"
 JUDGE = Path(__file__).with_name("homeassistant_judge.py")
+CORE = Path(__file__).with_name("homeassistant_core.py")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -60,6 +66,54 @@ def problems(python: str, *cases: dict[str, Any]) -> list[str]:
 
 def case(payload: bytes, **messages: str) -> dict[str, Any]:
     return {"topic": "device/edgeclip/pi-5/config", "payload": payload.decode(), "messages": messages}
+
+
+class HomeAssistant:
+    """A running Home Assistant; a context manager."""
+
+    def __init__(self, python: str, broker: Mosquitto) -> None:
+        self._process = subprocess.Popen(
+            [python, "-W", "ignore", str(CORE), str(broker.port), str(free_port())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=CORE.parent,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._process.communicate(timeout=30)  # the end of its input ends it
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+    def _ask(self) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        assert answer["complaints"] == []
+        return answer
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """State and attributes by entity."""
+        states: dict[str, dict[str, Any]] = self._ask()["states"]
+        return states
+
+    def state(self, entity: str) -> str:
+        """State of one entity, or ""."""
+        return str(self.shown().get(entity, {}).get("state", ""))
+
+    def registered(self) -> list[str]:
+        """Entities that it remembers, shown or not."""
+        entities: list[str] = self._ask()["registered"]
+        return entities
 
 
 def test_every_configuration_is_accepted(home_assistant: str) -> None:
@@ -123,3 +177,56 @@ def test_the_judge_finds_what_is_wrong(home_assistant: str) -> None:
         **{topics(settings()).state("door"): json.dumps({"headline": "x" * 256})},
     )
     assert problems(home_assistant, long) == ["door.state.headline: a state of 256 characters"]
+
+
+def test_a_running_home_assistant_finds_shows_and_forgets_the_device(
+    home_assistant: str, tmp_path: Path
+) -> None:
+    needs.program("mosquitto", "mosquitto")
+    reel = film(tmp_path / "reel.mp4", steady(20, fps=8))
+    source: dict[str, object] = {"source": str(reel), "loop": True}
+    with Mosquitto(tmp_path / "broker") as broker, HomeAssistant(home_assistant, broker) as home:
+        with Service(tmp_path, broker, {"left": source, "right": source}) as service:
+            service.wait_for("is answered", times=4)
+            eventually(lambda: home.state("sensor.edgeclip_d_left_headline") == "8 pairs", "a headline")
+            eventually(lambda: home.state("binary_sensor.edgeclip_d_right_camera") == "on", "a camera")
+            eventually(lambda: home.state("sensor.edgeclip_d_left_spatial_objects") == "1", "an answer")
+            eventually(
+                lambda: "provenance" in home.shown()["sensor.edgeclip_d_left_headline"], "the whole answer"
+            )
+            shown = home.shown()
+            assert shown["sensor.edgeclip_d_coverage"]["state"] == "100.0"
+            assert shown["sensor.edgeclip_d_model"]["state"] == "stand-in"
+            assert shown["binary_sensor.edgeclip_d_left_camera"]["friendly_name"] == "edgeclip d left camera"
+            assert service.end() == 0
+        eventually(
+            lambda: {entity["state"] for entity in home.shown().values()} == {"unavailable"}, "all are away"
+        )
+        before = home.registered()
+        with announced(tmp_path, broker_settings(broker, ("left",))):
+            eventually(lambda: not [e for e in home.registered() if "_right_" in e], "the camera is gone")
+            assert home.registered() == [e for e in before if "_right_" not in e]
+        with announced(tmp_path, broker_settings(broker, ("left",), enabled=False)):
+            eventually(lambda: home.registered() == [], "the device is gone")
+
+
+def test_a_home_assistant_that_starts_later_finds_the_device_and_forgets_one_that_is_given_up(
+    home_assistant: str, tmp_path: Path
+) -> None:
+    needs.program("mosquitto", "mosquitto")
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker) as subscriber:
+        found = broker_settings(broker, ("left",))
+        neighbour = broker_settings(broker, ("left",), device="e")
+        with announced(tmp_path, found) as (_, announcer), announced(tmp_path, neighbour):
+            eventually(lambda: len(subscriber.payloads(DISCOVERY)) == 1, "discovery")
+            with HomeAssistant(home_assistant, broker) as home:
+
+                def told_again() -> bool:
+                    announcer.tick()
+                    return len(subscriber.payloads(DISCOVERY)) == 2
+
+                eventually(told_again, "its birth is answered")
+                eventually(lambda: len(home.registered()) == 38, "two devices")
+                forget(found, Topics("edgeclip", "d"))
+                eventually(lambda: len(home.registered()) == 19, "one is forgotten")
+                assert all("edgeclip_e_" in entity for entity in home.registered())
