@@ -42,8 +42,8 @@ class Entity:
 
     Attributes:
         platform: What Home Assistant makes of it, such as ``sensor``.
-        source: The topic that feeds it, or the topic and a camera's name for a part of it.
-        field: What it shows of that; together with ``source`` it identifies the entity for ever.
+        source: The topic that it is about, or the topic and a camera's name for a part of it.
+        field: What of that; together with ``source`` it identifies the entity for ever.
         name: For people; Home Assistant puts the device's name before it.
         options: Settings of the platform.
     """
@@ -127,7 +127,7 @@ def cameras_of(leftovers: Collection[str]) -> list[str]:
 
 
 def entities(settings: Settings, topics: Topics) -> list[Entity]:
-    """Return everything that the device shows. What can be asked of it (buttons, switches) belongs here too."""
+    """Return everything that the device shows; what can be asked of it (buttons, switches) joins this list."""
     return [
         *(entity for camera in settings.camera for entity in _camera(camera, settings, topics)),
         *_device(settings, topics),
@@ -187,20 +187,18 @@ def _camera(camera: CameraSettings, settings: Settings, topics: Topics) -> Itera
 def _camera_health(camera: CameraSettings, settings: Settings, topics: Topics) -> Iterator[Entity]:
     source = f"{topics.health()}/{camera.id}"
     common = {"state_topic": topics.health(), **_fresh(settings.health.every_s)}
-    # A retained message of a run without this camera leaves the entity unknown.
+    # A retained message of an earlier run may know nothing of this camera: then it is unknown, and not connected.
     mine = f"value_json.cameras | selectattr('camera', 'eq', '{camera.id}')"
     state = f"({mine} | map(attribute='state') | first | default(none))"
-    yield Entity(
+    yield _shown(
         "binary_sensor",
         source,
         "connected",
         f"{camera.id} camera",
-        {
-            "value_template": f"{{{{ 'ON' if {state} == 'live' else 'OFF' }}}}",
-            "device_class": "connectivity",
-            "entity_category": "diagnostic",
-            **common,
-        },
+        value_template=f"{{{{ 'ON' if {state} == 'live' else 'OFF' }}}}",
+        device_class="connectivity",
+        entity_category="diagnostic",
+        **common,
     )
     yield _sensor(
         source,
@@ -225,12 +223,16 @@ def _device(settings: Settings, topics: Topics) -> Iterator[Entity]:
     for field, name, template, options in _DEVICE_SENSORS:
         yield _sensor(topics.health(), field, name, value_template=template, **options, **fresh)
     for field, name, template in _DEVICE_PROBLEMS:
-        options = {"value_template": template, "device_class": "problem", "entity_category": "diagnostic"}
-        yield Entity("binary_sensor", topics.health(), field, name, {**options, **fresh})
+        problem = {"device_class": "problem", "entity_category": "diagnostic", **fresh}
+        yield _shown("binary_sensor", topics.health(), field, name, value_template=template, **problem)
 
 
 def _sensor(source: str, field: str, name: str, **options: Any) -> Entity:
-    return Entity("sensor", source, field, name, options)
+    return _shown("sensor", source, field, name, **options)
+
+
+def _shown(platform: str, source: str, field: str, name: str, **options: Any) -> Entity:
+    return Entity(platform, source, field, name, {"state_topic": source, **options})
 
 
 def _enum(options: Collection[str]) -> dict[str, Any]:
@@ -315,6 +317,5 @@ def _component(entity: Entity) -> dict[str, Any]:
         "platform": entity.platform,
         "unique_id": _unique_id(entity),
         "name": entity.name,
-        "state_topic": entity.source,
         **entity.options,
     }
