@@ -167,6 +167,18 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def forget(config: Config) -> None:
+    """Clear what a device that is given up has left at the broker, and with it Home Assistant's device. Stop it first."""
+    from edge.config import load
+    from edge.deliver.forget import forget as forget_device
+    from edge.deliver.topics import Topics
+
+    settings = load(config)
+    for topic in forget_device(settings, Topics(settings.mqtt.root, settings.device.id)):
+        typer.echo(f"cleared {topic}")
+
+
+@app.command()
 def demo(
     seconds: Annotated[float, typer.Option(help="Length of each clip, 2..60.", min=2.0, max=60.0)] = 20.0,
     as_json: AsJson = False,
@@ -183,7 +195,7 @@ def schema(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="answer, skipped, health, reply, command or clip; all without it."
+            metavar="NAME", help="answer, skipped, state, health, reply, command or clip; all without it."
         ),
     ] = "",
 ) -> None:

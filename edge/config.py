@@ -182,6 +182,19 @@ class PrivacySettings(_Section):
     snapshots: bool = False
 
 
+class HomeAssistantSettings(_Section):
+    """``[homeassistant]``: whether Home Assistant is told of this device.
+
+    On by default: it is one retained message of names and topics, which nobody reads where there is no Home Assistant,
+    and with it the device is found without a word of configuration.
+    """
+
+    enabled: bool = True
+    discovery_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=64)] = (
+        "homeassistant"
+    )
+
+
 DEFAULT_PROMPTS = (
     PromptSettings(name="summary", kind="summary"),
     PromptSettings(name="spatial", kind="spatial"),
@@ -203,6 +216,7 @@ class Settings(_Section):
     health: HealthSettings = HealthSettings()
     commands: CommandSettings = CommandSettings()
     privacy: PrivacySettings = PrivacySettings()
+    homeassistant: HomeAssistantSettings = HomeAssistantSettings()
 
     @model_validator(mode="after")
     def _names_of_their_own(self) -> Self:

@@ -274,6 +274,20 @@ class Skipped(Message):
     detail: str
 
 
+class State(Message):
+    """The last headline of a camera, retained; ``id`` is the answer's. Schema ``edgeclip.state/1``."""
+
+    schema_: Literal["edgeclip.state/1"] = Field("edgeclip.state/1", alias="schema")
+    id: str
+    device: str
+    camera: str
+    clip_id: str
+    prompt: str
+    time: Utc
+    status: Literal["answered", "partial"]
+    headline: Annotated[str, Field(max_length=HEADLINE_CHARS)]
+
+
 class Coverage(Message):
     """Seconds of video since the state epoch began, by what became of them.
 
@@ -421,6 +435,7 @@ class Reply(Message):
 PUBLISHED: dict[str, type[Message]] = {
     "answer": Answer,
     "skipped": Skipped,
+    "state": State,
     "health": Health,
     "reply": Reply,
 }

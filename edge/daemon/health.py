@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from edge.daemon.children import Loaded
 from edge.daemon.effects import ClipEnded
 from edge.deliver.outbox import ClipRow, CoverageRow, OutboxStats, Outgoing
 from edge.host.sensors import temperature_c
-from edge.messages import Answer, CameraHealth, CommandTotals, Coverage, Health, Skipped, message_id
+from edge.messages import Answer, CameraHealth, CommandTotals, Coverage, Health, Skipped, State, message_id
 
 SOFTWARE = f"edgeclip {__version__}"
 
@@ -84,16 +83,18 @@ def interrupted(row: ClipRow, now: datetime) -> ClipEnded:
     )
 
 
-def state(answer: Answer) -> bytes:
+def state(answer: Answer) -> State:
     """Return the small retained message that shows the last headline of a camera."""
-    text = {
-        "headline": answer.headline,
-        "time": answer.model_dump(mode="json")["t_end"],
-        "clip_id": answer.clip_id,
-        "prompt": answer.prompt,
-        "status": answer.status,
-    }
-    return json.dumps(text, ensure_ascii=False, separators=(",", ":")).encode()
+    return State(
+        id=answer.id,
+        device=answer.device,
+        camera=answer.camera,
+        clip_id=answer.clip_id,
+        prompt=answer.prompt,
+        time=answer.t_end,
+        status=answer.status,
+        headline=answer.headline,
+    )
 
 
 def answer_message(topic: str, answer: Answer) -> Outgoing:

@@ -55,6 +55,7 @@ from edge.daemon.operator import Operator
 from edge.daemon.recording import Now
 from edge.daemon.slots import Slot
 from edge.daemon.startup import checked, signals
+from edge.deliver.announcer import Announcer
 from edge.deliver.commands import Incoming
 from edge.deliver.mqtt import Publisher
 from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
@@ -158,9 +159,10 @@ class Supervisor:
             topics,
             outbox,
             client_id=f"edgeclip-{settings.device.id}",
-            subscriptions=[topics.commands()] if settings.commands.enabled else [],
-            on_message=self._arrived,
         )
+        if settings.commands.enabled:
+            self._publisher.subscribe(topics.commands(), self._arrived)
+        self._announcer = Announcer(settings, topics, self._publisher)
         self._operator = Operator(
             settings,
             topics,
@@ -221,6 +223,7 @@ class Supervisor:
         if time.monotonic() >= self._second_s:
             self._second_s = time.monotonic() + TURN_S
             self._synced = clock_synced()
+            self._announcer.tick()
             if self._stop_s is None:
                 self._carry_out(self._dispatcher.tick(self._now()))
                 self._watch()
@@ -374,13 +377,14 @@ class Supervisor:
 
     def _show(self, answer: Answer) -> None:
         """Make an answer's headline the state of its camera."""
-        self._publisher.retained(self._topics.state(answer.camera), health.state(answer))
+        self._publisher.retained(self._topics.state(answer.camera), health.state(answer).payload())
 
     def _reconfigure(self, settings: Settings) -> None:
         """Go on with other settings, which differ in what needs no restart."""
         self._settings = settings
         prompts = [prompt_from(prompt) for prompt in settings.prompt]
         self._dispatcher.reconfigure(prompts, backlog=settings.backlog.clips)
+        self._announcer.reconfigure(settings)
         self._report_soon()
 
     def _answer(self, answer: Answer) -> Outgoing:

@@ -103,7 +103,7 @@ class Connection:
         self._flights: dict[int, _Flight] = {}
         self._receipts: list[Receipt] = []
         self._arrived: list[Incoming] = []
-        self._subscriptions: dict[int, str] = {}
+        self._subscriptions: dict[int, str] = {}  # that the broker has not confirmed, by message id
         self._refused_subscriptions: list[tuple[str, str]] = []
         self._open = False
         self._refused = False  # for another reason than the version
@@ -248,13 +248,18 @@ class Connection:
         """Whether the network does not take what was sent."""
         return self._client.want_write()
 
-    def subscribe(self, topic: str) -> None:
-        """Ask for messages, QoS 1; under MQTT 5 not for retained ones, and such as were meant to be are marked.
+    def subscribe(self, topic: str, *, kept: bool) -> None:
+        """Ask for messages, QoS 1.
+
+        Args:
+            topic: The filter.
+            kept: Also for what the broker has retained, which comes first and is marked. Without it such messages do
+                not come under MQTT 5, and a new one that is meant to be retained is marked.
 
         Raises:
             LostError: The connection is gone.
         """
-        if self._five:
+        if self._five and not kept:
             options = SubscribeOptions(
                 qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
             )

@@ -1,8 +1,8 @@
 """The publisher: one thread that keeps a connection to the broker and empties the outbox through it.
 
-Availability is ``online`` from every connect on, ``offline`` through the will or a clean end. Retained state is
-published anew on every connect, for brokers that keep nothing. Then come the outbox's messages, oldest first, a few in
-flight; one leaves the outbox on its PUBACK. Whatever goes wrong ends the connection, and after a pause, for ever, a
+Availability is ``online`` from every connect on, ``offline`` through the will or a clean end. Subscriptions and retained
+state are made anew on every connect, for brokers that keep nothing. Then come the outbox's messages, oldest first, a few
+in flight; one leaves the outbox on its PUBACK. Whatever goes wrong ends the connection, and after a pause, for ever, a
 fresh client takes its place.
 """
 
@@ -14,9 +14,10 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from paho.mqtt.client import topic_matches_sub
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge.config import MqttSettings
@@ -42,6 +43,10 @@ TELEMETRY_KEPT = 32
 _TURN_S = 0.5
 
 _LOG = logging.getLogger(__name__)
+
+Hearer = Callable[[Incoming], Outgoing | None]
+"""Takes a message in the publisher's thread, which reads no further until it returns; what it returns is sent at once,
+at QoS 0, unless the network is backed up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +94,6 @@ class Publisher:
         topics: Where availability goes.
         outbox: What to deliver; messages leave it here.
         client_id: Name at the broker, one per device: a second one with the same name takes the first one's place.
-        subscriptions: Filters that every connection subscribes to.
-        on_message: Given what arrives for them, in the publisher's thread, which reads no further until it returns; what
-            it returns is sent at once, QoS 0, unless the network is backed up.
         on_event: Told of connects, losses and acknowledgements, in the publisher's thread; what it raises is logged.
         backoff: Pauses between attempts to connect.
         ack_timeout_s: How long an acknowledgement may take before the connection counts as dead, seconds.
@@ -104,8 +106,6 @@ class Publisher:
         outbox: Outbox,
         *,
         client_id: str,
-        subscriptions: Sequence[str] = (),
-        on_message: Callable[[Incoming], Outgoing | None] = lambda _message: None,
         on_event: Callable[[PublisherEvent], None] = lambda _event: None,
         backoff: Backoff = Backoff(),
         ack_timeout_s: float = ACK_TIMEOUT_S,
@@ -114,13 +114,14 @@ class Publisher:
         self._topics = topics
         self._outbox = outbox
         self._client_id = client_id
-        self._subscriptions = tuple(subscriptions)
-        self._on_message = on_message
         self._on_event = on_event
         self._backoff = backoff
         self._ack_timeout_s = ack_timeout_s
         self._lock = threading.Lock()  # guards what other threads hand over: _retained, _stale, _telemetry
-        self._retained: dict[str, bytes] = {}
+        self._retained: dict[str, bytes] = {topics.availability(): ONLINE}
+        self._subscriptions: dict[
+            str, tuple[Hearer, bool]
+        ] = {}  # by filter; whether also for what is retained
         self._stale: dict[
             str, None
         ] = {}  # topics of _retained that this connection has not published, in order
@@ -167,6 +168,16 @@ class Publisher:
         """For how long the oldest message in flight has waited for its acknowledgement; 0.0 where none does."""
         return self._oldest_s
 
+    def subscribe(self, topic: str, hear: Hearer, *, kept: bool = False) -> None:
+        """Listen to a topic or a filter on every connection; belongs before `start`.
+
+        Args:
+            topic: What to listen to.
+            hear: Given each message; it must not wait, and what it raises is logged.
+            kept: Also for what the broker has retained, on every connect.
+        """
+        self._subscriptions[topic] = (hear, kept)
+
     def start(self) -> None:
         """Begin to connect, in the background."""
         self._thread.start()
@@ -185,6 +196,12 @@ class Publisher:
         with self._lock:
             self._retained[topic] = payload
             self._stale[topic] = None
+        self.wake()
+
+    def republish(self) -> None:
+        """Publish all retained state once more, ``online`` first."""
+        with self._lock:
+            self._stale = dict.fromkeys(self._retained)
         self.wake()
 
     def telemetry(self, topic: str, payload: bytes) -> None:
@@ -284,9 +301,8 @@ class Publisher:
         )
 
     def _welcome(self, connection: Connection) -> None:
-        connection.send(Parcel(self._topics.availability(), ONLINE, retain=True))
-        for topic in self._subscriptions:
-            connection.subscribe(topic)
+        for topic, (_, kept) in self._subscriptions.items():
+            connection.subscribe(topic, kept=kept)
         with self._lock:
             self._stale = dict.fromkeys(self._retained)
             self._telemetry.clear()
@@ -355,16 +371,23 @@ class Publisher:
 
     def _hear(self, connection: Connection) -> None:
         """Hand on what arrived, and send what is to be said at once."""
-        for topic, why in connection.refused_subscriptions():
-            _LOG.warning("the broker refuses the subscription to %s: %s", topic, why)
+        for topic, reason in connection.refused_subscriptions():
+            if topic not in self._refused:
+                self._refused.add(topic)
+                _LOG.warning("the broker refuses the subscription to %s: %s", topic, reason)
         for message in connection.arrived():
-            try:
-                answer = self._on_message(message)
-            except Exception:  # noqa: BLE001 - one message must not end delivery
-                _LOG.exception("the owner of the publisher failed on a message")
-                continue
-            if answer is not None and not connection.backed_up:
-                connection.send_unconfirmed(answer.topic, answer.payload)
+            for topic, (hear, _) in self._subscriptions.items():
+                if topic_matches_sub(topic, message.topic):
+                    self._say(connection, hear, message)
+
+    def _say(self, connection: Connection, hear: Hearer, message: Incoming) -> None:
+        try:
+            answer = hear(message)
+        except Exception:  # noqa: BLE001 - whatever somebody else sends must not end delivery
+            _LOG.exception("a message on %s could not be dealt with", ascii(message.topic))
+            return
+        if answer is not None and not connection.backed_up:
+            connection.send_unconfirmed(answer.topic, answer.payload)
 
     def _judge(self, receipt: Receipt) -> None:
         """Hold back a camera of which the broker refused a message: it stays first in line, and is tried again.

@@ -1,8 +1,10 @@
-"""Connects to the broker once and parts in order: what `edge check` asks of it."""
+"""Connects to the broker once and parts in order: what `edge check` and `edge forget` ask of it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
@@ -15,21 +17,37 @@ from edge.errors import DeliveryError
 def probe(settings: MqttSettings, topics: Topics, device: str) -> str:
     """Connect as the service does, and disconnect.
 
-    Name and will are the probe's own: the running service is neither put out nor called offline.
-
     Returns:
         The version of MQTT that the broker speaks.
 
     Raises:
         DeliveryError: There is no connection.
     """
-    client_id = f"edgeclip-check-{device}-{os.getpid()}"
-    will_topic = topics.availability().rpartition("/")[0] + "/check"
+    with visit(settings, topics, f"check-{device}") as connection:
+        return connection.protocol
+
+
+@contextmanager
+def visit(settings: MqttSettings, topics: Topics, name: str) -> Iterator[Connection]:
+    """Connect for the length of the block.
+
+    Name and will are the visitor's own: the running service is neither put out nor called offline.
+
+    Raises:
+        DeliveryError: There is no connection (any longer).
+    """
+    client_id = f"edgeclip-{name}-{os.getpid()}"
+    will_topic = f"{topics.base}/check"
     try:
         try:
-            return _visit(settings, client_id, will_topic, MQTTProtocolVersion.MQTTv5)
+            connection = _connect(settings, client_id, will_topic, MQTTProtocolVersion.MQTTv5)
         except ProtocolRefusedError:
-            return _visit(settings, client_id, will_topic, MQTTProtocolVersion.MQTTv311)
+            connection = _connect(settings, client_id, will_topic, MQTTProtocolVersion.MQTTv311)
+        try:
+            yield connection
+            connection.disconnect()
+        finally:
+            connection.close()
     except LostError as error:
         raise DeliveryError(
             f"the broker {settings.host}:{settings.port} cannot be used",
@@ -38,8 +56,7 @@ def probe(settings: MqttSettings, topics: Topics, device: str) -> str:
         ) from error
 
 
-def _visit(settings: MqttSettings, client_id: str, will_topic: str, protocol: MQTTProtocolVersion) -> str:
-    connection = Connection(settings, client_id=client_id, protocol=protocol, will_topic=will_topic)
-    connection.disconnect()
-    connection.close()
-    return connection.protocol
+def _connect(
+    settings: MqttSettings, client_id: str, will_topic: str, protocol: MQTTProtocolVersion
+) -> Connection:
+    return Connection(settings, client_id=client_id, protocol=protocol, will_topic=will_topic)

@@ -9,6 +9,8 @@
     <root>/v1/<device>/health               state of the device (retained)
     <root>/v1/<device>/availability         "online" or "offline" (retained; the will of the connection)
 
+Home Assistant is told of them under ``<prefix>/device/<root>/<device>/config`` (retained).
+
 Every part comes from the configuration and is checked again here, so no text of a model or a camera can ever reach a
 topic, a wildcard or another device's branch.
 """
@@ -42,8 +44,15 @@ class Topics:
     def __init__(self, root: str, device: str) -> None:
         if not _ROOT.fullmatch(root):
             raise _bad("root", root)
+        self._device = _name("device", device)
+        self._root = root
         self._family = f"{root}/v1/"
-        self._base = f"{self._family}{_name('device', device)}"
+        self._base = f"{self._family}{self._device}"
+
+    @property
+    def base(self) -> str:
+        """What all topics of the device begin with; on one broker no other device has the same."""
+        return self._base
 
     def answer(self, camera: str, prompt: str) -> str:
         """Return the topic of a camera's answers to one prompt."""
@@ -98,6 +107,13 @@ class Topics:
     def availability(self) -> str:
         """Return the topic of ``online`` and ``offline``."""
         return f"{self._base}/availability"
+
+    def discovery(self, prefix: str) -> str:
+        """Return the topic of Home Assistant's discovery message; ``prefix`` is where it looks for these.
+
+        The root is one level here, so that an ACL can allow each device its own message and no other.
+        """
+        return f"{prefix}/device/{self._root.replace('/', '-')}/{self._device}/config"
 
 
 def _name(what: str, value: str) -> str:

@@ -53,6 +53,9 @@ path = "outbox.db"
 
 [health]
 every_s = 1.0
+
+[homeassistant]
+enabled = false # the demo's broker ends with it
 """
 
 

@@ -73,6 +73,7 @@ def test_the_tls_example_confines_every_device_to_its_own_branch(tmp_path: Path)
         "/etc/mosquitto/edgeclip.acl": str(acl),
     }
     as_reader = ("--cafile", str(pem.ca), "--cert", str(reader[0]), "--key", str(reader[1]))
+    as_device = ("--cafile", str(pem.ca), "--cert", str(device[0]), "--key", str(device[1]))
     with running(tmp_path / "broker", "tls.conf", "listener 8883", paths) as broker:
         settings = MqttSettings(
             host=broker.host,
@@ -86,14 +87,21 @@ def test_the_tls_example_confines_every_device_to_its_own_branch(tmp_path: Path)
             deliver(settings, "pi-5", tmp_path)
             eventually(lambda: len(subscriber.received) == 3, "online, answer, offline")
             others = Topics("edgeclip", "jetson").answer("door", "summary")
-            refused = publish(
-                broker, others, "--cafile", str(pem.ca), "--cert", str(device[0]), "--key", str(device[1])
-            )
-            assert "Not authorized" in refused
+            assert "Not authorized" in publish(broker, others, *as_device)
             refused = publish(broker, Topics("edgeclip", "pi-5").answer("door", "summary"), *as_reader)
             assert "Not authorized" in refused
             assert len(subscriber.received) == 3
             assert publish(broker, "edgeclip/v1/pi-5/cmd/ask", *as_reader) == ""  # but it may give commands
+        own, neighbours = (Topics("edgeclip", name).discovery("homeassistant") for name in ("pi-5", "jetson"))
+        with Subscriber(broker, "homeassistant/#", extra=as_device) as subscriber:
+            assert "Not authorized" in publish(broker, neighbours, *as_device)
+            assert publish(broker, own, *as_device) == ""
+            assert "Not authorized" in publish(broker, "homeassistant/status", *as_device)
+            assert publish(broker, "homeassistant/status", *as_reader) == ""
+            heard = [own, "homeassistant/status"]
+            eventually(
+                lambda: [item.topic for item in subscriber.received] == heard, "what concerns a device"
+            )
         assert (
             publish(broker, others, "--cafile", str(pem.ca)) != ""
         )  # and without a certificate nobody comes in

@@ -225,7 +225,7 @@ def test_a_reader_that_goes_away_is_no_traceback(home: Path) -> None:
 
 def test_every_schema_is_printed_by_name_and_together(edge: Any) -> None:
     schemas = json.loads(edge("schema").stdout)
-    assert set(schemas) == {"answer", "skipped", "health", "reply", "command", "clip"}
+    assert set(schemas) == {"answer", "skipped", "state", "health", "reply", "command", "clip"}
     for schema in schemas.values():
         jsonschema.Draft202012Validator.check_schema(schema)
     assert json.loads(edge("schema", "health").stdout) == schemas["health"]
@@ -339,7 +339,32 @@ def test_check_refuses_secrets_that_cannot_be_read(edge: Any, tmp_path: Path) ->
         assert "gone" in result.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "status"])
+def test_forget_says_what_it_cleared_and_who_does_not_let_it(edge: Any, tmp_path: Path) -> None:
+    if not have_mosquitto():
+        absent("mosquitto", "mosquitto, mosquitto-clients")
+    with Mosquitto(tmp_path / "broker") as broker:
+        path = config(tmp_path, port=broker.port, extra='[device]\nid = "pi"')
+        said = edge("forget", path)
+        assert said.returncode == 0
+        assert said.stdout.splitlines() == [
+            "cleared homeassistant/device/edgeclip/pi/config",
+            "cleared edgeclip/v1/pi/yard/state",
+            "cleared edgeclip/v1/pi/health",
+            "cleared edgeclip/v1/pi/availability",
+        ]
+    assert "the broker 127.0.0.1" in one_error(edge("forget", path), EXIT_FAILURE)
+    (tmp_path / "mqtt.pw").write_text("right")
+    acl = "user pi\ntopic write edgeclip/v1/pi/#\n"
+    with Mosquitto(tmp_path / "strict", users={"pi": "right"}, acl=acl) as strict:
+        login = f'port = {strict.port}\nusername = "pi"\npassword_file = "mqtt.pw"'
+        path = config(tmp_path, port=strict.port)
+        path.write_text(path.read_text().replace(f"port = {strict.port}", login) + '[device]\nid = "pi"\n')
+        refusal = one_error(edge("forget", path), EXIT_FAILURE)
+    assert "homeassistant/device/edgeclip/pi/config: Not authorized" in refusal
+    assert "/health" not in refusal
+
+
+@pytest.mark.parametrize("command", ["run", "status", "forget"])
 def test_other_commands_refuse_a_wrong_configuration_too(edge: Any, tmp_path: Path, command: str) -> None:
     said = one_error(edge(command, config(tmp_path, port=1, extra="surprise = 1")), EXIT_CONFIG)
     assert "outbox.surprise: unknown key" in said

@@ -54,7 +54,17 @@ def test_the_example_shows_every_key_and_no_other() -> None:
 
 def test_the_example_shows_the_defaults() -> None:
     shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
-    for name in ("engine", "clip", "mqtt", "outbox", "backlog", "health", "commands", "privacy"):
+    for name in (
+        "engine",
+        "clip",
+        "mqtt",
+        "outbox",
+        "backlog",
+        "health",
+        "commands",
+        "privacy",
+        "homeassistant",
+    ):
         section = sections(Settings)[name]
         for key, value in shown[name].items():
             assert section.model_fields[key].default == value, f"{name}.{key}"
@@ -93,6 +103,7 @@ def test_paths_are_relative_to_the_file_and_urls_are_left_alone(tmp_path: Path) 
         (LEAST + '[mqtt]\nca_file = "c.pem"\n', "need tls = true"),
         (LEAST + '[mqtt]\npassword_file = "pw"\n', "needs a username"),
         (LEAST + '[mqtt]\nroot = "a/#"\n', "mqtt.root"),
+        (LEAST + '[homeassistant]\ndiscovery_prefix = "ha/#"\n', "homeassistant.discovery_prefix"),
         ('[bundle]\npath = "b"\n', "camera: Field required"),
     ],
 )
