@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from edge.config import Settings
+from edge.config import PromptSettings, Settings
+from edge.deliver import homeassistant
 from edge.deliver.announcer import Announcer
 from edge.deliver.forget import forget
 from edge.deliver.mqtt import Backoff, Publisher
@@ -217,3 +218,22 @@ def test_a_device_that_is_given_up_leaves_nothing_behind(tmp_path: Path, broker:
     left = retained(broker)
     assert not [topic for topic in left if topic.startswith(f"{BASE}/")]
     assert left.keys() == {"edgeclip/v1/e/availability", DISCOVERY.replace("/d/", "/e/")}
+
+
+def test_prompts_that_change_while_it_runs_join_and_leave_the_device(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    before = settings(broker, ("left",))
+    count = PromptSettings(name="count", kind="ask", text="How many?")
+    after = before.model_copy(update={"prompt": (before.prompt[0], count)})
+    with Subscriber(broker, DISCOVERY) as subscriber, announced(tmp_path, before) as (_, announcer):
+        eventually(lambda: len(subscriber.received) == 1, "the device is announced")
+        announcer.reconfigure(after)
+        eventually(lambda: len(subscriber.received) == 2, "the device is announced with other prompts")
+    first, second = (components(item.payload) for item in subscriber.received)
+    shown = homeassistant.keys(after, Topics("edgeclip", "d"))
+    gone = first.keys() - shown
+    assert gone == {"left.spatial.headline", "left.spatial.objects"}
+    assert {key: second[key] for key in gone} == {key: {"platform": "sensor"} for key in gone}
+    assert second.keys() - gone == shown
+    assert "left.count.headline" in shown
