@@ -29,9 +29,9 @@ MAX_OBJECTS = 8
 MAX_RELATIONS = 8
 CLIP_SECONDS_MAX = 600
 
-RESERVED_PROMPTS = frozenset({"skipped", "state", "alert", "event", "image"})
+RESERVED_PROMPTS = frozenset({"skipped", "dropped", "state", "alert", "event", "image"})
 """Last parts of topics under a camera that are the service's own."""
-RESERVED_CAMERAS = frozenset({"health", "availability", "cmd", "reply"})
+RESERVED_CAMERAS = frozenset({"health", "availability", "dropped", "cmd", "reply"})
 """Parts of topics under a device that are the service's own."""
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
@@ -270,6 +270,34 @@ class Skipped(Message):
     detail: str
 
 
+class DroppedSpan(Message):
+    """What was dropped of one topic.
+
+    ``count`` messages of clips ``first_seq`` to ``last_seq``: those that did not come before and will not come any more.
+    After an outage these are all of the span. The numbers are None where the messages belonged to no clip.
+    """
+
+    topic: str
+    count: Annotated[int, Field(ge=1)]
+    first_seq: int | None
+    last_seq: int | None
+
+
+class Dropped(Message):
+    """Messages that were given up undelivered because the outbox had no room for them. Schema ``edgeclip.dropped/1``.
+
+    Sent before the camera's next message, one span a topic, so it is small however many they are. What is dropped while
+    an announcement is on its way is told by another one, which then holds the first one's spans too.
+    """
+
+    schema_: Literal["edgeclip.dropped/1"] = Field("edgeclip.dropped/1", alias="schema")
+    id: str
+    device: str
+    camera: str
+    count: Annotated[int, Field(ge=1)]
+    spans: tuple[DroppedSpan, ...]
+
+
 class Coverage(Message):
     """Seconds of video since the state epoch began, by what became of them.
 
@@ -323,7 +351,12 @@ class Health(Message):
     temperature_c: float | None
 
 
-PUBLISHED: dict[str, type[Message]] = {"answer": Answer, "skipped": Skipped, "health": Health}
+PUBLISHED: dict[str, type[Message]] = {
+    "answer": Answer,
+    "skipped": Skipped,
+    "dropped": Dropped,
+    "health": Health,
+}
 """The messages by the name under which `edge schema` prints them."""
 
 BODIES: dict[str, type[BaseModel]] = {"summary": SummaryBody, "spatial": SpatialBody, "ask": AskBody}

@@ -111,6 +111,10 @@ class Mosquitto:
         acl: Lines of an ACL file; "" for none.
         certificates: TLS with these; None for plain TCP.
         client_certificates: Whether clients must show a certificate, whose common name is then the user name.
+        log: What it logs (``all``), beside the usual; "" for the usual.
+
+    Attributes:
+        log: The file.
     """
 
     def __init__(
@@ -122,9 +126,11 @@ class Mosquitto:
         acl: str = "",
         certificates: Certificates | None = None,
         client_certificates: bool = False,
+        log: str = "",
     ) -> None:
         self.host = "127.0.0.1"
         self.port = free_port()
+        self.log = directory / "mosquitto.log"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -135,6 +141,7 @@ class Mosquitto:
             f"persistence_location {directory}/",
             "autosave_interval 1",
             "autosave_on_changes true",
+            "max_queued_messages 0",  # no limit: a subscriber that is away a while misses nothing
             "user root",  # otherwise, started by root, it becomes a user who cannot read the directory
         ]
         if users is not None:
@@ -143,6 +150,8 @@ class Mosquitto:
             for name, password in users.items():
                 subprocess.run(["mosquitto_passwd", "-b", str(passwords), name, password], check=True)
             lines.append(f"password_file {passwords}")
+        if log:
+            lines.append(f"log_type {log}")
         if acl:
             (directory / "acl").write_text(acl, encoding="utf-8")
             (directory / "acl").chmod(0o600)

@@ -18,10 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from edge.answer.assemble import Author, Work, Written, assemble
-from edge.config import load
 from edge.daemon.children import AnswerReady, Idle, InferenceJob, Loaded, NeedPairs, begin_child
 from edge.daemon.effects import Begin, End, More
-from edge.daemon.supervisor import run
 from edge.errors import EdgeError
 from edge.messages import Answer
 from edge.model.preprocess import scale
@@ -81,6 +79,9 @@ def answer(device: str, plan: ClipPlan, prompt: Prompt, pairs: list[Pair], end: 
 
 
 def main() -> int:
+    from edge.config import load  # not needed in the children, which import this module too
+    from edge.daemon.supervisor import run
+
     try:
         return run(load(Path(sys.argv[1])), inference=inference)
     except EdgeError as error:

@@ -340,7 +340,7 @@ class Supervisor:
         return health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
 
     def _tell_dropped(self, dropped: Sequence[Dropped]) -> None:
-        """Say what a full outbox cost; the health message counts it."""
+        """Log what a full outbox cost; the publisher announces it, and the health message counts it."""
         if dropped:
             log.warning(
                 "the outbox is full: %d of the oldest messages were dropped, %s the first",

@@ -2,7 +2,9 @@
 
     <root>/v1/<device>/<camera>/<prompt>    answers
     <root>/v1/<device>/<camera>/skipped     clips that nobody will answer
+    <root>/v1/<device>/<camera>/dropped     messages that were given up for want of room
     <root>/v1/<device>/<camera>/state       last headline (retained)
+    <root>/v1/<device>/dropped              the same, of messages that belong to no camera
     <root>/v1/<device>/health               state of the device (retained)
     <root>/v1/<device>/availability         "online" or "offline" (retained; the will of the connection)
 
@@ -35,7 +37,8 @@ class Topics:
     def __init__(self, root: str, device: str) -> None:
         if not _ROOT.fullmatch(root):
             raise _bad("root", root)
-        self._base = f"{root}/v1/{_name('device', device)}"
+        self.device = _name("device", device)
+        self._base = f"{root}/v1/{device}"
 
     def answer(self, camera: str, prompt: str) -> str:
         """Return the topic of a camera's answers to one prompt."""
@@ -50,6 +53,10 @@ class Topics:
     def skipped(self, camera: str) -> str:
         """Return the topic that announces a camera's skipped clips."""
         return f"{self._base}/{_name('camera', camera)}/skipped"
+
+    def dropped(self, camera: str) -> str:
+        """Return the topic that announces what was dropped of a camera's messages, or, for "", of the device's own."""
+        return f"{self._base}/{_name('camera', camera)}/dropped" if camera else f"{self._base}/dropped"
 
     def state(self, camera: str) -> str:
         """Return the topic of a camera's last headline."""
