@@ -66,6 +66,7 @@ class Certificates:
     client_key: Path
 
 
+LOOPBACK = "DNS:localhost,IP:127.0.0.1"
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -73,7 +74,7 @@ def _openssl(directory: Path, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
 
 
-def _issue(directory: Path, name: str, common: str, extension: str) -> tuple[Path, Path]:
+def _issue(directory: Path, name: str, common: str, extension: str, *, days: int = 2) -> tuple[Path, Path]:
     _openssl(
         directory, "req", *NEW_KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={common}"
     )
@@ -81,7 +82,7 @@ def _issue(directory: Path, name: str, common: str, extension: str) -> tuple[Pat
     _openssl(
         directory,
         *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
-        *("-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
+        *("-days", str(days), "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
     )
     return directory / f"{name}.crt", directory / f"{name}.key"
 
@@ -91,7 +92,7 @@ def make_certificates(directory: Path) -> Certificates:
     directory.mkdir(parents=True, exist_ok=True)
     authority = ("-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test authority")
     _openssl(directory, "req", "-x509", *NEW_KEY, *authority)
-    server = _issue(directory, "server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    server = _issue(directory, "server", "localhost", f"subjectAltName={LOOPBACK}")
     client = _issue(directory, "client", "device", "extendedKeyUsage=clientAuth")
     return Certificates(directory / "ca.crt", *server, *client)
 
@@ -99,6 +100,11 @@ def make_certificates(directory: Path) -> Certificates:
 def issue_client(certificates: Certificates, name: str) -> tuple[Path, Path]:
     """Make one more client's certificate and key, with ``name`` as its common name."""
     return _issue(certificates.ca.parent, name, name, "extendedKeyUsage=clientAuth")
+
+
+def reissue_server(certificates: Certificates, *, names: str = LOOPBACK, days: int = 2) -> None:
+    """Replace the server's certificate and key; with ``days`` below 0 by an expired one."""
+    _issue(certificates.ca.parent, "server", "server", f"subjectAltName={names}", days=days)
 
 
 class Mosquitto:
