@@ -181,7 +181,7 @@ def demo(
 @app.command()
 def schema(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="answer, skipped, health or clip; all without it.")
+        str, typer.Argument(metavar="NAME", help="answer, skipped, dropped, health or clip; all without it.")
     ] = "",
 ) -> None:
     """Print the JSON Schemas of what is published, and of what --json prints (clip)."""

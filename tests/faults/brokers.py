@@ -41,11 +41,12 @@ _ACKED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Restarts:
-    """Answers committed and received over a broker's restarts, and how many came more than once."""
+    """Answers over a broker's restarts: ``resent`` by us for want of an acknowledgement, ``repeated`` by the broker."""
 
     restarts: int
     answers: int
-    duplicates: int
+    resent: int
+    repeated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def restarts(directory: Path, count: int, *, seed: int = 1) -> Restarts:
     rng = random.Random(seed)
     made: dict[str, list[str]] = {camera: [] for camera in CAMERAS}
     with (
-        Mosquitto(directory / "broker", persistence=True) as broker,
+        Mosquitto(directory / "broker", persistence=True, log="all") as broker,
         Subscriber(broker, "edgeclip/v1/d/+/summary", keep="witness") as subscriber,
         Outbox(directory / "outbox.db", max_bytes=1 << 26) as outbox,
         publishing(broker, outbox) as publisher,
@@ -111,7 +112,9 @@ def restarts(directory: Path, count: int, *, seed: int = 1) -> Restarts:
     assert set(received) == everything
     for camera, keys in made.items():
         assert [key for key in dict.fromkeys(received) if key.startswith(camera)] == keys, "out of order"
-    return Restarts(count, len(everything), len(received) - len(everything))
+    published = sum(name.endswith("/summary") for _, name in _RECEIVED.findall(broker.log.read_text()))
+    resent = published - len(everything)
+    return Restarts(count, len(everything), resent, len(received) - published)
 
 
 def kills(directory: Path, count: int, *, seed: int = 1) -> Kills:
