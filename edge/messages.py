@@ -327,7 +327,8 @@ class Health(Message):
     """State of the device, retained. Schema ``edgeclip.health/1``.
 
     ``outbox_dropped`` counts messages that were given up because the outbox was full, since the state epoch began;
-    ``outbox_trouble`` says why the disk does not hold everything, or is empty.
+    ``outbox_trouble`` says why the disk does not hold everything, or what was wrong with the outbox when the service
+    started, or is empty.
     """
 
     schema_: Literal["edgeclip.health/1"] = Field("edgeclip.health/1", alias="schema")

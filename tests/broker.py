@@ -147,7 +147,7 @@ class Mosquitto:
             f"persistence_location {directory}/",
             "autosave_interval 1",
             "autosave_on_changes true",
-            "max_queued_messages 0",  # no limit: a subscriber that is away a while misses nothing
+            "max_queued_messages 1000000",  # a subscriber that is away a while misses nothing
             "user root",  # otherwise, started by root, it becomes a user who cannot read the directory
         ]
         if users is not None:

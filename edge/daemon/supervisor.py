@@ -398,7 +398,7 @@ class Supervisor:
             engine=self._engine_state(),
             engine_restarts=self._inference.restarts,
             waiting=waiting,
-            trouble=self._outbox.degraded,
+            trouble=self._outbox.degraded or self._outbox.notice,
             rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
         )
         self._publisher.retained(self._topics.health(), message.payload())
