@@ -195,7 +195,8 @@ def schema(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="answer, skipped, state, health, reply, command or clip; all without it."
+            metavar="NAME",
+            help="answer, skipped, dropped, state, health, reply, command or clip; all without it.",
         ),
     ] = "",
 ) -> None:

@@ -32,9 +32,9 @@ QUESTION_CHARS = 500
 COMMAND_ID_CHARS = 64
 DETAIL_CHARS = 500
 
-RESERVED_PROMPTS = frozenset({"skipped", "state", "alert", "event", "image"})
+RESERVED_PROMPTS = frozenset({"skipped", "dropped", "state", "alert", "event", "image"})
 """Last parts of topics under a camera that are the service's own."""
-RESERVED_CAMERAS = frozenset({"health", "availability", "cmd", "reply"})
+RESERVED_CAMERAS = frozenset({"health", "availability", "dropped", "cmd", "reply"})
 """Parts of topics under a device that are the service's own."""
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
@@ -288,6 +288,34 @@ class State(Message):
     headline: Annotated[str, Field(max_length=HEADLINE_CHARS)]
 
 
+class DroppedSpan(Message):
+    """What was dropped of one topic.
+
+    ``count`` messages of clips ``first_seq`` to ``last_seq``: those that did not come before and will not come any more.
+    After an outage these are all of the span. The numbers are None where the messages belonged to no clip.
+    """
+
+    topic: str
+    count: Annotated[int, Field(ge=1)]
+    first_seq: int | None
+    last_seq: int | None
+
+
+class Dropped(Message):
+    """Messages that were given up undelivered because the outbox had no room for them. Schema ``edgeclip.dropped/1``.
+
+    Sent before the camera's next message, one span a topic, so it is small however many they are. What is dropped while
+    an announcement is on its way is told by another one, which then holds the first one's spans too.
+    """
+
+    schema_: Literal["edgeclip.dropped/1"] = Field("edgeclip.dropped/1", alias="schema")
+    id: str
+    device: str
+    camera: str
+    count: Annotated[int, Field(ge=1)]
+    spans: tuple[DroppedSpan, ...]
+
+
 class Coverage(Message):
     """Seconds of video since the state epoch began, by what became of them.
 
@@ -327,7 +355,8 @@ class Health(Message):
     """State of the device, retained. Schema ``edgeclip.health/1``.
 
     ``outbox_dropped`` counts messages that were given up because the outbox was full, since the state epoch began;
-    ``outbox_trouble`` says why the disk does not hold everything, or is empty.
+    ``outbox_trouble`` says why the disk does not hold everything, or what was wrong with the outbox when the service
+    started, or is empty.
     """
 
     schema_: Literal["edgeclip.health/1"] = Field("edgeclip.health/1", alias="schema")
@@ -435,6 +464,7 @@ class Reply(Message):
 PUBLISHED: dict[str, type[Message]] = {
     "answer": Answer,
     "skipped": Skipped,
+    "dropped": Dropped,
     "state": State,
     "health": Health,
     "reply": Reply,

@@ -66,6 +66,7 @@ class Certificates:
     client_key: Path
 
 
+LOOPBACK = "DNS:localhost,IP:127.0.0.1"
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -73,7 +74,7 @@ def _openssl(directory: Path, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
 
 
-def _issue(directory: Path, name: str, common: str, extension: str) -> tuple[Path, Path]:
+def _issue(directory: Path, name: str, common: str, extension: str, *, days: int = 2) -> tuple[Path, Path]:
     _openssl(
         directory, "req", *NEW_KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={common}"
     )
@@ -81,7 +82,7 @@ def _issue(directory: Path, name: str, common: str, extension: str) -> tuple[Pat
     _openssl(
         directory,
         *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
-        *("-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
+        *("-days", str(days), "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
     )
     return directory / f"{name}.crt", directory / f"{name}.key"
 
@@ -91,7 +92,7 @@ def make_certificates(directory: Path) -> Certificates:
     directory.mkdir(parents=True, exist_ok=True)
     authority = ("-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test authority")
     _openssl(directory, "req", "-x509", *NEW_KEY, *authority)
-    server = _issue(directory, "server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    server = _issue(directory, "server", "localhost", f"subjectAltName={LOOPBACK}")
     client = _issue(directory, "client", "device", "extendedKeyUsage=clientAuth")
     return Certificates(directory / "ca.crt", *server, *client)
 
@@ -99,6 +100,11 @@ def make_certificates(directory: Path) -> Certificates:
 def issue_client(certificates: Certificates, name: str) -> tuple[Path, Path]:
     """Make one more client's certificate and key, with ``name`` as its common name."""
     return _issue(certificates.ca.parent, name, name, "extendedKeyUsage=clientAuth")
+
+
+def reissue_server(certificates: Certificates, *, names: str = LOOPBACK, days: int = 2) -> None:
+    """Replace the server's certificate and key; with ``days`` below 0 by an expired one."""
+    _issue(certificates.ca.parent, "server", "server", f"subjectAltName={names}", days=days)
 
 
 class Mosquitto:
@@ -111,6 +117,10 @@ class Mosquitto:
         acl: Lines of an ACL file; "" for none.
         certificates: TLS with these; None for plain TCP.
         client_certificates: Whether clients must show a certificate, whose common name is then the user name.
+        log: What it logs (``all``), beside the usual; "" for the usual.
+
+    Attributes:
+        log: The file.
     """
 
     def __init__(
@@ -122,9 +132,11 @@ class Mosquitto:
         acl: str = "",
         certificates: Certificates | None = None,
         client_certificates: bool = False,
+        log: str = "",
     ) -> None:
         self.host = "127.0.0.1"
         self.port = free_port()
+        self.log = directory / "mosquitto.log"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -135,6 +147,7 @@ class Mosquitto:
             f"persistence_location {directory}/",
             "autosave_interval 1",
             "autosave_on_changes true",
+            "max_queued_messages 1000000",  # a subscriber that is away a while misses nothing
             "user root",  # otherwise, started by root, it becomes a user who cannot read the directory
         ]
         if users is not None:
@@ -143,6 +156,8 @@ class Mosquitto:
             for name, password in users.items():
                 subprocess.run(["mosquitto_passwd", "-b", str(passwords), name, password], check=True)
             lines.append(f"password_file {passwords}")
+        if log:
+            lines.append(f"log_type {log}")
         if acl:
             (directory / "acl").write_text(acl, encoding="utf-8")
             (directory / "acl").chmod(0o600)

@@ -21,10 +21,8 @@ from typing import Any
 import numpy as np
 
 from edge.answer.assemble import Author, Work, Written, assemble
-from edge.config import load
 from edge.daemon.children import AnswerReady, Asked, Idle, InferenceJob, Loaded, NeedPairs, begin_child
 from edge.daemon.effects import Ask, Begin, End, More
-from edge.daemon.supervisor import run
 from edge.errors import EdgeError
 from edge.messages import Answer, message_id
 from edge.model.preprocess import scale
@@ -132,6 +130,9 @@ def answer(device: str, plan: ClipPlan, prompt: Prompt, pairs: list[Pair], end: 
 
 
 def main() -> int:
+    from edge.config import load  # not needed in the children, which import this module too
+    from edge.daemon.supervisor import run
+
     try:
         config = Path(sys.argv[1])
         return run(load(config), inference=inference, reread=lambda: load(config))

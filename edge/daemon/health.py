@@ -99,12 +99,14 @@ def state(answer: Answer) -> State:
 
 def answer_message(topic: str, answer: Answer) -> Outgoing:
     """Wrap an answer for the outbox."""
-    return Outgoing(id=answer.id, topic=topic, payload=answer.payload(), camera=answer.camera)
+    return Outgoing(id=answer.id, topic=topic, payload=answer.payload(), camera=answer.camera, seq=answer.seq)
 
 
 def skipped_message(topic: str, message: Skipped) -> Outgoing:
     """Wrap the announcement of a skipped clip for the outbox."""
-    return Outgoing(id=message.id, topic=topic, payload=message.payload(), camera=message.camera)
+    return Outgoing(
+        id=message.id, topic=topic, payload=message.payload(), camera=message.camera, seq=message.seq
+    )
 
 
 def health(

@@ -394,7 +394,7 @@ class Supervisor:
         return health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
 
     def _tell_dropped(self, dropped: Sequence[Dropped]) -> None:
-        """Say what a full outbox cost; the health message counts it."""
+        """Log what a full outbox cost; the publisher announces it, and the health message counts it."""
         if dropped:
             log.warning(
                 "the outbox is full: %d of the oldest messages were dropped, %s the first",
@@ -453,7 +453,7 @@ class Supervisor:
             engine=self._engine_state(),
             engine_restarts=self._inference.restarts,
             waiting=waiting,
-            trouble=self._outbox.degraded,
+            trouble=self._outbox.degraded or self._outbox.notice,
             commands=self._operator.totals(),
             rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
         )

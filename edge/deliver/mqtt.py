@@ -2,8 +2,8 @@
 
 Availability is ``online`` from every connect on, ``offline`` through the will or a clean end. Subscriptions and retained
 state are made anew on every connect, for brokers that keep nothing. Then come the outbox's messages, oldest first, a few
-in flight; one leaves the outbox on its PUBACK. Whatever goes wrong ends the connection, and after a pause, for ever, a
-fresh client takes its place.
+in flight, and before them what had to be dropped; a message leaves the outbox on its PUBACK. Whatever goes wrong ends the
+connection, and after a pause, for ever, a fresh client takes its place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from edge.deliver.connection import (
     ProtocolRefusedError,
     Receipt,
 )
-from edge.deliver.outbox import Outbox, Outgoing
+from edge.deliver.dropped import announcement
+from edge.deliver.outbox import Loss, Outbox, Outgoing
 from edge.deliver.topics import Topics
 from edge.errors import DeliveryError
 
@@ -127,6 +128,7 @@ class Publisher:
         ] = {}  # topics of _retained that this connection has not published, in order
         self._telemetry: deque[tuple[str, bytes]] = deque(maxlen=TELEMETRY_KEPT)
         self._held: dict[str, float] = {}  # cameras of which a message was refused, and until when they wait
+        self._announcing: dict[str, tuple[Loss, ...]] = {}  # by the id of the announcement in flight
         self._refused: set[str] = set()  # topics on which the broker refused the last message
         self._connected = False
         self._trouble = ""
@@ -307,6 +309,7 @@ class Publisher:
             self._stale = dict.fromkeys(self._retained)
             self._telemetry.clear()
         self._held.clear()
+        self._announcing.clear()
         self._connected = True
         self._trouble = ""
         _LOG.info("connected to %s:%d, %s", self._settings.host, self._settings.port, connection.protocol)
@@ -333,15 +336,16 @@ class Publisher:
     def _pump_outbox(self, connection: Connection) -> None:
         if connection.room <= 0:
             return
+        in_flight = connection.in_flight
         now = time.monotonic()
         self._held = {camera: until for camera, until in self._held.items() if until > now}
         try:
-            waiting = self._outbox.pending(connection.window, without=self._held)
+            waiting = self._announcements(in_flight)
+            waiting += self._outbox.pending(connection.window, without=self._held)
         except DeliveryError as error:
             self._say_outbox(error)
             return
         self._outbox_trouble = ""
-        in_flight = connection.in_flight
         for message in waiting:
             if connection.room <= 0:
                 break
@@ -349,6 +353,20 @@ class Publisher:
                 connection.send(
                     Parcel(message.topic, message.payload, retain=False, id=message.id, camera=message.camera)
                 )
+
+    def _announcements(self, in_flight: set[str]) -> list[Outgoing]:
+        """Return what tells of dropped messages: one a camera."""
+        self._announcing = {key: self._announcing[key] for key in in_flight if key in self._announcing}
+        by_camera: dict[str, list[Loss]] = {}
+        for loss in self._outbox.losses():
+            by_camera.setdefault(loss.camera, []).append(loss)
+        messages = []
+        for camera, losses in by_camera.items():
+            if camera not in self._held:
+                message = announcement(self._topics, self._outbox.epoch, camera, losses)
+                self._announcing[message.id] = tuple(losses)
+                messages.append(message)
+        return messages
 
     def _settle(self, connection: Connection) -> None:
         """Take the receipts: what is acknowledged leaves the outbox."""
@@ -360,6 +378,8 @@ class Publisher:
         delivered = [r.parcel.id for r in receipts if r.parcel.id is not None and not r.refusal]
         if delivered:
             try:
+                for key in delivered:
+                    self._outbox.announced(self._announcing.pop(key, ()))
                 self._outbox.ack(*delivered)
             except DeliveryError as error:
                 self._say_outbox(error)

@@ -21,7 +21,16 @@ from types import TracebackType
 from typing import Self
 
 from edge.deliver.ledger import ClipRow, CoverageRow, Ledger, Outcome
-from edge.deliver.store import Changes, DamagedError, Outgoing, Queued, Store, UnwritableError, set_aside
+from edge.deliver.store import (
+    Changes,
+    DamagedError,
+    Loss,
+    Outgoing,
+    Queued,
+    Store,
+    UnwritableError,
+    set_aside,
+)
 from edge.errors import DeliveryError
 
 __all__ = [
@@ -29,6 +38,7 @@ __all__ = [
     "CoverageRow",
     "Dropped",
     "Inspection",
+    "Loss",
     "Outbox",
     "OutboxStats",
     "Outcome",
@@ -91,6 +101,7 @@ class Outbox:
         self._queue: dict[str, Queued] = {}  # everything that waits, oldest first
         self._bytes = 0
         self._dropped = 0
+        self._losses: dict[tuple[str, str], Loss] = {}  # by camera and topic
         self._ledger = Ledger()
         self._store: Store | None = None
         self._unread = False
@@ -170,7 +181,7 @@ class Outbox:
             messages: In the order in which they shall go out; ids that wait already are passed over.
 
         Returns:
-            What had to be dropped to keep the bound, oldest first, for the caller to announce.
+            What had to be dropped to keep the bound, oldest first; `losses` keeps it until it is announced.
 
         Raises:
             DeliveryError: The clip is not in hand: it was never opened, or it has ended.
@@ -213,6 +224,24 @@ class Outbox:
                 self._overflowing = False
                 self._save()
 
+    def losses(self) -> tuple[Loss, ...]:
+        """Return what was dropped and is to be announced, in a bounded number of records: one a topic.
+
+        A record is written with the drop itself, in one transaction, and never dropped.
+        """
+        with self._lock:
+            return tuple(self._losses.values())
+
+    def announced(self, losses: Iterable[Loss]) -> None:
+        """Forget losses that subscribers have been told of; one that has grown since is to be told again, whole."""
+        with self._lock:
+            told = [loss for loss in losses if self._losses.get((loss.camera, loss.topic)) == loss]
+            for loss in told:
+                del self._losses[loss.camera, loss.topic]
+                self._changes.losses[loss.camera, loss.topic] = None
+            if told:
+                self._save()
+
     def stats(self) -> OutboxStats:
         """Return how much waits and how many messages were dropped."""
         with self._lock:
@@ -222,7 +251,7 @@ class Outbox:
         for message in messages:
             if message.id not in self._queue:
                 size = len(message.payload) + len(message.topic.encode())
-                self._append(Queued(message.id, message.camera, size))
+                self._append(Queued(message.id, message.camera, message.topic, message.seq, size))
                 self._changes.messages[message.id] = message
         dropped = self._trim()
         if not self._save():
@@ -242,11 +271,14 @@ class Outbox:
         self._changes.gone.add(key)
 
     def _drop(self, key: str) -> Dropped:
-        camera = self._queue[key].camera
+        entry = self._queue[key]
         self._remove(key)
         self._dropped += 1
         self._changes.dropped = self._dropped
-        return Dropped(key, camera)
+        where = (entry.camera, entry.topic)
+        loss = self._losses.get(where, Loss(*where, 0, None, None, 0)).and_one(entry.seq, self._dropped)
+        self._losses[where] = self._changes.losses[where] = loss
+        return Dropped(key, entry.camera)
 
     def _trim(self) -> list[Dropped]:
         dropped = []
@@ -299,6 +331,7 @@ class Outbox:
         self._ledger = Ledger(store.cameras(), store.clips())
         for entry in store.queued():
             self._append(entry)
+        self._losses = {(loss.camera, loss.topic): loss for loss in store.losses()}
         self._dropped = store.dropped()
         self.epoch = store.epoch()
         if self._marker.exists():
@@ -350,6 +383,7 @@ class Outbox:
             cameras=dict(self._ledger.cameras),
             opened=dict(self._ledger.clips),
             messages=self._changes.messages,
+            losses=dict(self._losses),
             dropped=self._dropped,
         )
 

@@ -6,19 +6,28 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from sys import intern
 
 from edge.deliver.ledger import CameraRow, ClipRow
 from edge.errors import DeliveryError
 
 APPLICATION_ID = 0x65636C70  # "eclp": tells our files from other SQLite databases
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 5.0
+PAGE_BYTES = 1024  # a commit writes whole pages; SQLite's usual 4096 writes nearly twice as much in a day
 DAMAGED_KEPT = 2  # files set aside that stay on the disk; older ones are deleted
 
+_LOSS = """
+CREATE TABLE loss (
+    camera TEXT NOT NULL, topic TEXT NOT NULL, count INTEGER NOT NULL, first_seq INTEGER, last_seq INTEGER,
+    grown INTEGER NOT NULL,
+    PRIMARY KEY (camera, topic)
+) WITHOUT ROWID;
+"""
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 PRAGMA application_id = {APPLICATION_ID};
@@ -33,8 +42,20 @@ CREATE TABLE clip (
     t_start TEXT NOT NULL, seconds REAL NOT NULL, clock_synced INTEGER NOT NULL
 );
 CREATE TABLE message (
-    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, topic TEXT NOT NULL, payload BLOB NOT NULL, camera TEXT NOT NULL
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, topic TEXT NOT NULL, payload BLOB NOT NULL, camera TEXT NOT NULL,
+    seq INTEGER
 );
+{_LOSS}
+COMMIT;
+"""
+
+# Version 1 had no numbers beside its messages and did not keep what was dropped.
+_FROM_1 = f"""
+BEGIN IMMEDIATE;
+PRAGMA user_version = {SCHEMA_VERSION};
+ALTER TABLE message ADD COLUMN seq INTEGER;
+{_LOSS}
+COMMIT;
 """
 
 # What SQLite answers when the disk is full, failing, read-only or locked by somebody: worth trying again later.
@@ -64,13 +85,40 @@ class Outgoing:
 
     Attributes:
         id: Key by which duplicates are recognised: the same id is the same work.
-        camera: Whose message it is; messages of one camera keep their order.
+        camera: Whose message it is, or ""; messages of one camera keep their order.
+        seq: Number of the clip of which it speaks, by which its loss would be announced; None if it speaks of none.
     """
 
     id: str
     topic: str
     payload: bytes
     camera: str
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What was dropped of one topic since an announcement of it was last acknowledged.
+
+    Attributes:
+        count: Messages dropped.
+        first_seq: Least number of a clip among them; None if none of them speaks of a clip.
+        last_seq: Greatest one.
+        grown: The outbox's count of dropped messages when this record last grew; no other record has or had the same.
+    """
+
+    camera: str
+    topic: str
+    count: int
+    first_seq: int | None
+    last_seq: int | None
+    grown: int
+
+    def and_one(self, seq: int | None, grown: int) -> Loss:
+        """Return the loss with one more message."""
+        seqs = [n for n in (self.first_seq, self.last_seq, seq) if n is not None]
+        first, last = (min(seqs), max(seqs)) if seqs else (None, None)
+        return replace(self, count=self.count + 1, first_seq=first, last_seq=last, grown=grown)
 
 
 @dataclass(slots=True)
@@ -82,6 +130,7 @@ class Changes:
     ended: set[str] = field(default_factory=set)
     messages: dict[str, Outgoing] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    losses: dict[tuple[str, str], Loss | None] = field(default_factory=dict)  # None: announced
     dropped: int | None = None
     epoch: str | None = None
 
@@ -92,6 +141,8 @@ class Queued:
 
     id: str
     camera: str
+    topic: str
+    seq: int | None
     size: int
 
 
@@ -113,7 +164,8 @@ class Store:
     def __init__(self, path: Path, *, epoch: str = "", read_only: bool = False, alone: bool = False) -> None:
         self.path = path
         with _translated(path):
-            new = not read_only and _create(path)
+            if not read_only:
+                _create(path, epoch)
             uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
             self._db = sqlite3.connect(
                 uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -122,31 +174,20 @@ class Store:
             with _translated(path):
                 if alone:
                     self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-                if not new:
-                    self._check()  # before anything is written: the file may be somebody else's
+                version = self._check(
+                    old_will_do=not read_only
+                )  # before anything is written: the file may be somebody else's
                 if not read_only:
                     self._db.execute("PRAGMA journal_mode = WAL")
                     self._db.execute("PRAGMA synchronous = FULL")
-                if new:
-                    self._make(epoch)
+                    if version == 1:
+                        _run(self._db, _FROM_1)
         except DeliveryError:
             self._db.close()
-            if new:  # a file without a schema would look damaged at the next start
-                path.unlink(missing_ok=True)
             raise
 
-    def _make(self, epoch: str) -> None:
-        try:
-            self._db.executescript(_SCHEMA)
-            self._db.execute("INSERT INTO meta VALUES ('epoch', ?), ('dropped', '0')", (epoch,))
-            self._db.execute("COMMIT")
-        except sqlite3.Error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        _sync_directory(self.path.parent)
-
-    def _check(self) -> None:
+    def _check(self, *, old_will_do: bool) -> int:
+        """Return the version of the schema; the present one, unless an older one will do."""
         size = self.path.stat().st_size
         if size == 0:
             raise _damaged(self.path, "it is empty")
@@ -154,11 +195,17 @@ class Store:
         if application != APPLICATION_ID:
             raise _damaged(self.path, "it is another program's database")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version != SCHEMA_VERSION:
+        if version not in (1, SCHEMA_VERSION):
             raise _damaged(self.path, f"its schema version is {version}, this program's is {SCHEMA_VERSION}")
+        if version != SCHEMA_VERSION and not old_will_do:
+            raise DeliveryError(
+                f"the outbox {self.path} was written by an older edgeclip",
+                next_step="The daemon brings it up to date at its next start.",
+            )
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _damaged(self.path, str(verdict))
+        return int(version)
 
     def close(self) -> None:
         """Close the file; the last one to close it folds the write-ahead log in."""
@@ -201,16 +248,26 @@ class Store:
         """Return all messages, oldest first, without their payloads."""
         with _translated(self.path):
             rows = self._db.execute(
-                "SELECT id, camera, length(payload) + length(CAST(topic AS BLOB)) FROM message ORDER BY n"
+                "SELECT id, camera, topic, seq, length(payload) + length(CAST(topic AS BLOB)) FROM message ORDER BY n"
             )
-            return [Queued(*row) for row in rows]
+            # Few topics and cameras, many messages: each name is held once.
+            return [
+                Queued(key, intern(camera), intern(topic), seq, size)
+                for key, camera, topic, seq, size in rows
+            ]
+
+    def losses(self) -> list[Loss]:
+        """Return what was dropped and not announced yet."""
+        with _translated(self.path):
+            rows = self._db.execute("SELECT camera, topic, count, first_seq, last_seq, grown FROM loss")
+            return [Loss(*row) for row in rows]
 
     def messages(self, ids: Sequence[str]) -> dict[str, Outgoing]:
         """Return the messages with these ids, by id; a few at a time."""
         marks = ",".join("?" * len(ids))
         with _translated(self.path):
             rows = self._db.execute(
-                f"SELECT id, topic, payload, camera FROM message WHERE id IN ({marks})",  # noqa: S608 - only marks
+                f"SELECT id, topic, payload, camera, seq FROM message WHERE id IN ({marks})",  # noqa: S608 - only marks
                 ids,
             )
             return {row[0]: Outgoing(*row) for row in rows}
@@ -247,8 +304,16 @@ class Store:
         # First out, then in: an id that was acknowledged and comes again is new work for the queue.
         db.executemany("DELETE FROM message WHERE id = ?", [(key,) for key in changes.gone])
         db.executemany(
-            "INSERT OR IGNORE INTO message (id, topic, payload, camera) VALUES (?, ?, ?, ?)",
-            [(m.id, m.topic, m.payload, m.camera) for m in changes.messages.values()],
+            "INSERT OR IGNORE INTO message (id, topic, payload, camera, seq) VALUES (?, ?, ?, ?, ?)",
+            [(m.id, m.topic, m.payload, m.camera, m.seq) for m in changes.messages.values()],
+        )
+        db.executemany(
+            "DELETE FROM loss WHERE camera = ? AND topic = ?",
+            [key for key, loss in changes.losses.items() if loss is None],
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO loss VALUES (?, ?, ?, ?, ?, ?)",
+            [astuple(loss) for loss in changes.losses.values() if loss],
         )
         for key, value in (("dropped", changes.dropped), ("epoch", changes.epoch)):
             if value is not None:
@@ -276,15 +341,61 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _create(path: Path) -> bool:
-    """Make an empty file for its owner only, and its directory; False where it exists."""
+def _create(path: Path, epoch: str) -> None:
+    """Make the file, for its owner only, and its directory, unless it exists.
+
+    It gets its name once it is whole and on the disk: a power cut leaves all of it or nothing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
+    with suppress(FileNotFoundError):
         os.close(os.open(path, os.O_RDWR))  # says why it cannot be used, where SQLite would only say that
-        return False
-    return True
+        return
+    new = path.with_name(path.name + ".new")
+    try:
+        for left in (
+            new,
+            *_beside(new),
+            *_beside(path),
+        ):  # another file's log would be replayed into this one
+            left.unlink(missing_ok=True)
+        handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        try:
+            _fill(new, epoch)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        new.rename(path)
+    except (OSError, sqlite3.Error):
+        for left in (new, *_beside(new)):
+            left.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def _fill(path: Path, epoch: str) -> None:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        _run(db, _SCHEMA)
+        db.execute("INSERT INTO meta VALUES ('epoch', ?), ('dropped', '0')", (epoch,))
+        db.execute("PRAGMA journal_mode = WAL")
+    finally:
+        db.close()
+
+
+def _run(db: sqlite3.Connection, script: str) -> None:
+    """Run a script that is one transaction."""
+    try:
+        db.executescript(script)
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _beside(path: Path) -> list[Path]:
+    """Return the names of the files that SQLite keeps beside a database."""
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
 
 
 def _sync_directory(directory: Path) -> None:

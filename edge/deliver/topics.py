@@ -2,10 +2,12 @@
 
     <root>/v1/<device>/<camera>/<prompt>    answers
     <root>/v1/<device>/<camera>/skipped     clips that nobody will answer
+    <root>/v1/<device>/<camera>/dropped     messages that were given up for want of room
     <root>/v1/<device>/<camera>/state       last headline (retained)
     <root>/v1/<device>/<camera>/image       the picture that `snapshot` asked for
     <root>/v1/<device>/cmd/<verb>           commands to the service
     <root>/v1/<device>/reply                its replies, where a command names no other topic
+    <root>/v1/<device>/dropped              the same, of messages that belong to no camera
     <root>/v1/<device>/health               state of the device (retained)
     <root>/v1/<device>/availability         "online" or "offline" (retained; the will of the connection)
 
@@ -44,10 +46,10 @@ class Topics:
     def __init__(self, root: str, device: str) -> None:
         if not _ROOT.fullmatch(root):
             raise _bad("root", root)
-        self._device = _name("device", device)
+        self.device = _name("device", device)
         self._root = root
         self._family = f"{root}/v1/"
-        self._base = f"{self._family}{self._device}"
+        self._base = f"{self._family}{self.device}"
 
     @property
     def base(self) -> str:
@@ -67,6 +69,10 @@ class Topics:
     def skipped(self, camera: str) -> str:
         """Return the topic that announces a camera's skipped clips."""
         return f"{self._base}/{_name('camera', camera)}/skipped"
+
+    def dropped(self, camera: str) -> str:
+        """Return the topic that announces what was dropped of a camera's messages, or, for "", of the device's own."""
+        return f"{self._base}/{_name('camera', camera)}/dropped" if camera else f"{self._base}/dropped"
 
     def state(self, camera: str) -> str:
         """Return the topic of a camera's last headline."""
@@ -113,7 +119,7 @@ class Topics:
 
         The root is one level here, so that an ACL can allow each device its own message and no other.
         """
-        return f"{prefix}/device/{self._root.replace('/', '-')}/{self._device}/config"
+        return f"{prefix}/device/{self._root.replace('/', '-')}/{self.device}/config"
 
 
 def _name(what: str, value: str) -> str:

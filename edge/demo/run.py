@@ -20,7 +20,7 @@ from edge.answer.text import plain, render_answer
 from edge.demo.broker import DemoBroker
 from edge.demo.subscriber import Received, Subscriber
 from edge.errors import EdgeError
-from edge.messages import Answer, Health, Skipped
+from edge.messages import Answer, Dropped, Health, Skipped
 from edge.model.manifest import MANIFEST, Manifest
 from edge.share import demo_bundle, demo_clip
 
@@ -206,6 +206,8 @@ def _show(message: Received) -> str:
         return f"{message.topic}: {plain(message.payload.decode(errors='replace'))}\n"
     if kind in {"health", "state"}:
         return ""
+    if kind == "dropped":
+        return f"{message.topic}: {Dropped.model_validate_json(message.payload).count} messages dropped\n"
     if kind == "skipped":
         skipped = Skipped.model_validate_json(message.payload)
         return f"{message.topic}: clip {skipped.seq} skipped, {skipped.reason}: {plain(skipped.detail)}\n"

@@ -330,30 +330,6 @@ def test_an_owner_that_fails_does_not_stop_delivery(
     assert "the owner of the publisher failed on Acked" in caplog.text
 
 
-def test_a_wrong_password_is_said_once_tried_again_and_costs_nothing(
-    tmp_path: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    secret = tmp_path / "mqtt.pw"
-    secret.write_text("wrong\n")
-    login: dict[str, Any] = {"username": "dev", "password_file": secret}
-    outbox.add([answer(0)])
-    with (
-        Mosquitto(tmp_path / "broker", users={"dev": "right"}) as broker,
-        publishing(broker, outbox, **login) as publisher,
-    ):
-        eventually(lambda: "Not authorized" in publisher.trouble, "the refusal")
-        eventually(
-            lambda: (tmp_path / "broker" / "mosquitto.log").read_text().count("not authorised") > 3, "tries"
-        )
-        assert outbox.stats().pending == 1
-        secret.write_text("right\n")  # corrected while the service runs
-        eventually(lambda: outbox.stats().pending == 0, "the answer is delivered")
-        assert publisher.trouble == ""
-    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warnings) == 1
-    assert "Not authorized; trying again" in warnings[0]
-
-
 def test_a_missing_password_file_is_said_and_tried_again(tmp_path: Path, outbox: Outbox) -> None:
     login: dict[str, Any] = {"username": "dev", "password_file": tmp_path / "mqtt.pw"}
     with (
@@ -398,19 +374,6 @@ def test_tls_with_the_right_authority_and_a_client_certificate_delivers(
         eventually(lambda: outbox.stats().pending == 0, "everything is delivered")
 
 
-def test_tls_with_another_authority_is_refused(tmp_path: Path, outbox: Outbox) -> None:
-    pem = make_certificates(tmp_path / "pem")
-    others = make_certificates(tmp_path / "others")
-    outbox.add([answer(0)])
-    with (
-        Mosquitto(tmp_path / "broker", certificates=pem) as broker,
-        publishing(broker, outbox, tls=True, ca_file=others.ca) as publisher,
-    ):
-        eventually(lambda: "certificate" in publisher.trouble, "the refusal")
-        assert not publisher.connected
-        assert outbox.stats().pending == 1
-
-
 def test_tls_without_an_authority_of_its_own_trusts_only_the_systems(tmp_path: Path, outbox: Outbox) -> None:
     pem = make_certificates(tmp_path / "pem")
     with (
@@ -418,11 +381,3 @@ def test_tls_without_an_authority_of_its_own_trusts_only_the_systems(tmp_path: P
         publishing(broker, outbox, tls=True) as publisher,
     ):
         eventually(lambda: "certificate" in publisher.trouble, "the refusal")
-
-
-def test_a_certificate_for_another_host_is_refused(tmp_path: Path, outbox: Outbox) -> None:
-    pem = make_certificates(tmp_path / "pem")
-    with Mosquitto(tmp_path / "broker", certificates=pem) as broker:
-        with publishing(broker, outbox, tls=True, ca_file=pem.ca, host="127.0.0.2") as publisher:
-            eventually(lambda: publisher.trouble != "", "the refusal")
-        assert not publisher.connected

@@ -18,6 +18,11 @@ MAX_BYTES = 8 * (OVERHEAD_BYTES + 200)
 CAMERAS = st.sampled_from(["door", "yard"])
 
 
+def span(seqs: list[int | None]) -> tuple[int | None, int | None]:
+    known = [seq for seq in seqs if seq is not None]
+    return (min(known), max(known)) if known else (None, None)
+
+
 class OutboxMachine(RuleBasedStateMachine):
     """What the outbox must hold is written down here in lists and dictionaries."""
 
@@ -29,6 +34,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.lives = 0
         self.queue: list[Outgoing] = []
         self.dropped = 0
+        self.lost: dict[
+            tuple[str, str], list[int | None]
+        ] = {}  # numbers of what was dropped and not announced
         self.seqs = {"door": 0, "yard": 0}
         self.open: dict[str, ClipRow] = {}
         self.ended = {"answered": 0.0, "partial": 0.0, "skipped": 0.0}
@@ -43,7 +51,9 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.queue.append(item)
         dropped = []
         while self.bytes() > MAX_BYTES:
-            dropped.append(self.queue.pop(0).id)
+            gone = self.queue.pop(0)
+            self.lost.setdefault((gone.camera, gone.topic), []).append(gone.seq)
+            dropped.append(gone.id)
         self.dropped += len(dropped)
         return dropped
 
@@ -67,7 +77,9 @@ class OutboxMachine(RuleBasedStateMachine):
     )
     def end_clip(self, data: st.DataObject, outcome: Outcome, sizes: list[int]) -> None:
         row = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
-        messages = [Outgoing(f"{row.clip_id}/{i}", TOPIC, b"x" * n, row.camera) for i, n in enumerate(sizes)]
+        messages = [
+            Outgoing(f"{row.clip_id}/{i}", TOPIC, b"x" * n, row.camera, row.seq) for i, n in enumerate(sizes)
+        ]
         dropped = self.outbox.commit(row.clip_id, outcome, row.seconds / 2, messages)
         assert [item.id for item in dropped] == self.expect(messages)
         self.ended[outcome] += row.seconds / 2
@@ -83,6 +95,12 @@ class OutboxMachine(RuleBasedStateMachine):
         keys = data.draw(st.lists(st.sampled_from([m.id for m in self.queue]), max_size=4))
         self.outbox.ack(*keys)
         self.queue = [m for m in self.queue if m.id not in keys]
+
+    @precondition(lambda self: self.lost)
+    @rule()
+    def announce(self) -> None:
+        self.outbox.announced(self.outbox.losses())
+        self.lost.clear()
 
     @rule()
     def restart(self) -> None:
@@ -107,6 +125,9 @@ class OutboxMachine(RuleBasedStateMachine):
         assert self.outbox.pending(100) == self.queue
         stats = self.outbox.stats()
         assert (stats.pending, stats.bytes, stats.dropped) == (len(self.queue), self.bytes(), self.dropped)
+        assert {(x.camera, x.topic): (x.count, x.first_seq, x.last_seq) for x in self.outbox.losses()} == {
+            where: (len(seqs), *span(seqs)) for where, seqs in self.lost.items()
+        }
         assert {row.clip_id: row for row in self.outbox.open_clips()} == self.open
         assert self.outbox.epoch == self.epoch
         rows = self.outbox.coverage().values()

@@ -15,6 +15,8 @@ def test_the_topics_of_a_device() -> None:
     topics = Topics("site/edgeclip", "pi-5")
     assert topics.answer("door", "summary") == "site/edgeclip/v1/pi-5/door/summary"
     assert topics.skipped("door") == "site/edgeclip/v1/pi-5/door/skipped"
+    assert topics.dropped("door") == "site/edgeclip/v1/pi-5/door/dropped"
+    assert topics.dropped("") == "site/edgeclip/v1/pi-5/dropped"
     assert topics.state("door") == "site/edgeclip/v1/pi-5/door/state"
     assert topics.health() == "site/edgeclip/v1/pi-5/health"
     assert topics.availability() == "site/edgeclip/v1/pi-5/availability"
