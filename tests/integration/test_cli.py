@@ -225,7 +225,7 @@ def test_a_reader_that_goes_away_is_no_traceback(home: Path) -> None:
 
 def test_every_schema_is_printed_by_name_and_together(edge: Any) -> None:
     schemas = json.loads(edge("schema").stdout)
-    assert set(schemas) == {"answer", "skipped", "health", "clip"}
+    assert set(schemas) == {"answer", "skipped", "dropped", "health", "clip"}
     for schema in schemas.values():
         jsonschema.Draft202012Validator.check_schema(schema)
     assert json.loads(edge("schema", "health").stdout) == schemas["health"]
