@@ -18,10 +18,11 @@ EventKind = Literal[
     "enter", "leave", "move", "start", "stop", "flash", "hide", "reappear", "cross", "pick up", "put down"
 ]
 
-SEEN: Final = 0.05  # share of its area from which on a sprite counts as seen
+SEEN: Final = 0.01  # share of its area from which on a sprite counts as seen
 WHOLE: Final = 0.98  # share from which on it counts as wholly seen
 FLASH_TICKS: Final = 3  # what is there for longer is no flash
 SLOW: Final = 0.05  # shares of the picture a second; what is slower is called slow
+HIDDEN: Final = 0.1  # what shows less of itself beside what is in front counts as hidden
 HIDDEN_S: Final = 0.5  # what is covered for less only passes behind
 
 _MOVING: Final = 1e-9  # shares of the picture
@@ -281,7 +282,7 @@ def _hidings(scene: Scene, back: int, front: int, ticks: tuple[int, int]) -> lis
     clear = np.array([uncovered(scene, back, front, tick) for tick in range(first, final + 1)])
     found: list[Event] = []
     name = a(scene.sprites[front].label)
-    for begin, end in _runs(clear < SEEN * 2):
+    for begin, end in _runs(clear < HIDDEN):
         if (end - begin + 1) / scene.fps < HIDDEN_S:
             continue
         before = np.flatnonzero(clear[:begin] >= WHOLE)

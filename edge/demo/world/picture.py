@@ -16,7 +16,7 @@ from edge.demo.world.scene import Scene
 from edge.demo.world.vocabulary import RGB
 
 _GROUND, _NOISE, _LIGHT = 102, 103, 104  # name the draws
-_SHADE = 0.4  # of the colour, in windows and lines
+_SHADE = 0.3  # of the colour, in windows and lines
 _PALE = frozenset({"black"})  # whose shade is brighter than the colour
 _STARTS = 1 << 14  # places in the noise where a picture's may begin
 _LIGHT_S = 7.5  # the light turns about so often
@@ -102,7 +102,7 @@ class _Painter:
 
 def _paints(colour: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     rgb = np.array(RGB[colour], np.float64)
-    return rgb, rgb + 90 if colour in _PALE else rgb * _SHADE
+    return rgb, rgb + 140 if colour in _PALE else rgb * _SHADE
 
 
 def _light(scene: Scene) -> NDArray[np.uint16]:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.demo.world.event import patch_at, uncovered
+from edge.demo.world.event import WHOLE, patch_at, uncovered
 from edge.demo.world.pictogram import Patch
 from edge.demo.world.place import places
 from edge.demo.world.scene import Scene
@@ -55,7 +55,7 @@ class Standing:
 
 
 def sights(scene: Scene, tick: int) -> tuple[Sight, ...]:
-    """Return what can be seen in a picture, from the back to the front.
+    """Return what can be seen in a picture, in the order of the names.
 
     Args:
         scene: The scene.
@@ -66,17 +66,15 @@ def sights(scene: Scene, tick: int) -> tuple[Sight, ...]:
     found = []
     for index, sprite in enumerate(scene.sprites):
         share = float(where.within[index, tick])
-        clear = [uncovered(scene, index, front, tick) for front in range(index + 1, len(scene.sprites))]
-        for part in clear:
-            share *= part
+        for front in range(index + 1, len(scene.sprites)):
+            share *= uncovered(scene, index, front, tick)
         if share < LISTED:
             continue
-        box = (
-            _covered_box(scene, index, tick) if any(part < 1 for part in clear) else _box(scene, index, tick)
-        )
+        # What is cut off or covered shows a part whose own box may be smaller: think of a triangle's corner.
+        box = _box(scene, index, tick) if share > WHOLE else _shown_box(scene, index, tick)
         if box[0] < box[2] and box[1] < box[3]:
             found.append(Sight(index, sprite.label, box, share))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda sight: sight.label))
 
 
 def standings(scene: Scene, tick: int, seen: tuple[Sight, ...]) -> tuple[Standing, ...]:
@@ -90,11 +88,12 @@ def standings(scene: Scene, tick: int, seen: tuple[Sight, ...]) -> tuple[Standin
     found: list[Standing] = []
     near: list[Standing] = []
     for one, other in combinations(seen, 2):
-        if scene.sprites[other.sprite].carrier_at(tick / scene.fps) == one.sprite:
-            found.append(Standing(one.label, "carrying", other.label))
+        back, front = sorted((one, other), key=lambda sight: sight.sprite)
+        if scene.sprites[front.sprite].carrier_at(tick / scene.fps) == back.sprite:
+            found.append(Standing(back.label, "carrying", front.label))
             continue
-        if uncovered(scene, one.sprite, other.sprite, tick) < COVERED:
-            found.append(Standing(one.label, "behind", other.label))
+        if uncovered(scene, back.sprite, front.sprite, tick) < COVERED:
+            found.append(Standing(back.label, "behind", front.label))
             continue
         (x1, y1, x2, y2), (u1, v1, u2, v2) = one.box, other.box
         if x2 <= u1 or u2 <= x1:
@@ -169,8 +168,8 @@ def _box(scene: Scene, index: int, tick: int) -> Box:
     return _thousandths(scene, box)
 
 
-def _covered_box(scene: Scene, index: int, tick: int) -> Box:
-    """Return the box of what others leave to be seen of a sprite."""
+def _shown_box(scene: Scene, index: int, tick: int) -> Box:
+    """Return the box of what the picture's edge and others leave to be seen of a sprite."""
     zoom = _FINE / min(scene.size.height, scene.size.width)
     height, width = round(scene.size.height * zoom), round(scene.size.width * zoom)
     shown = np.zeros((height, width))
