@@ -24,7 +24,7 @@ def hide(scene: Scene, chance: Chance) -> Troupe | None:
     """Somebody goes behind something that stands there, stays for a while and comes out again."""
     front = choose_look(scene, chance, _SOLID, ("none",), side=chance.between(0.4, 0.5))
     back = choose_look(scene, chance, _SLIM, _SIDEWAYS, side=chance.between(0.17, 0.24))
-    if front is None or back is None or front.label == back.label:
+    if front is None or back is None or front.colour == back.colour:
         return None
     if any(small > 0.62 * big for small, big in zip(back.half, front.half, strict=True)):
         return None
@@ -43,8 +43,8 @@ def hide(scene: Scene, chance: Chance) -> Troupe | None:
 def cross(scene: Scene, chance: Chance) -> Troupe | None:
     """Two come from the left and from the right and pass each other."""
     one = choose_look(scene, chance, KINDS, ("left",))
-    other = choose_look(scene, chance, KINDS, ("right",), taken={one.label} if one else ())
-    if one is None or other is None:
+    other = choose_look(scene, chance, KINDS, ("right",))
+    if one is None or other is None or one.colour == other.colour:
         return None
     if chance.yes(0.5):
         one, other = other, one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.demo.world.chance import Chance
@@ -64,7 +64,6 @@ def choose_look(
     kinds: Sequence[str],
     motions: Sequence[str],
     *,
-    taken: Collection[str] = (),
     side: float | None = None,
 ) -> Look | None:
     """Choose how a newcomer looks.
@@ -74,7 +73,6 @@ def choose_look(
         chance: Where the choice comes from.
         kinds: What it may be.
         motions: Where it may come from.
-        taken: Labels that it may not have, beside those in the scene.
         side: Its size; None chooses one.
 
     Returns:
@@ -85,5 +83,5 @@ def choose_look(
     width, height = extent(kind, size, scene.size)
     half = width / scene.size.width / 2, height / scene.size.height / 2
     look = Look(kind, colour, motion, size, half)
-    names = {sprite.label for sprite in scene.sprites} | set(taken)
+    names = {sprite.label for sprite in scene.sprites}
     return None if look.label in names or (look.novel and scene.split == "train") else look
