@@ -19,16 +19,29 @@ SEED: Final = 317  # a car stands, a person brings a parcel, a bicycle flashes b
 CRF: Final = 28  # as thrifty as a camera
 
 
-def scene() -> Scene:
-    """Return what the video shows."""
-    return draw_scene(SEED, STAGE, seconds=SECONDS, fps=FPS, size=Size(HEIGHT, WIDTH))
+def scene(*, seconds: float = SECONDS) -> Scene:
+    """Return what the video shows; another length is another story."""
+    return draw_scene(SEED, STAGE, seconds=seconds, fps=FPS, size=Size(HEIGHT, WIDTH))
+
+
+def write(out: Path, *, seconds: float = SECONDS) -> Path:
+    """Encode the video as H.264 in MP4.
+
+    Args:
+        out: The file.
+        seconds: Length; a test needs no minute.
+
+    Returns:
+        ``out``.
+    """
+    return encode(scene(seconds=seconds), out, crf=CRF)
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m export.demo.clip", description=__doc__)
     parser.add_argument("out", type=Path, help="the file, .mp4")
-    out = encode(scene(), parser.parse_args().out, crf=CRF)
+    out = write(parser.parse_args().out)
     sys.stdout.write(f"{out}: {out.stat().st_size / 1024:.0f} KiB\n")
 
 
