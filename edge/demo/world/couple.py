@@ -17,7 +17,9 @@ Couple = Callable[[Scene, Chance], Troupe | None]
 _SIDEWAYS: Final = ("left", "right")
 _SOLID: Final = ("car", "square", "circle")  # what one can hide behind
 _SLIM: Final = ("person", "dog", "parcel", "triangle", "circle", "square", "bicycle")
-_LIFT: Final = 0.25  # of the time that a carrier stands, for lifting and for setting down
+_LIFT_S: Final = (
+    0.6  # for lifting and for setting down, seconds; at most a quarter of the time that a carrier stands
+)
 
 
 def hide(scene: Scene, chance: Chance) -> Troupe | None:
@@ -79,7 +81,7 @@ def bring(scene: Scene, chance: Chance) -> Troupe | None:
     arrive, depart = times[1]
     hand, floor = _hands(person, parcel)
     down = arrive + (depart - arrive) * 0.5
-    lowered = down - (depart - arrive) * _LIFT
+    lowered = down - min(_LIFT_S, (depart - arrive) / 4)
     keys = [
         *(_moved(key, hand) for key in path(scene, points, times)[:2]),
         Key(lowered, *_sum(points[1], hand)),
@@ -101,7 +103,7 @@ def take(scene: Scene, chance: Chance) -> Troupe | None:
     arrive, depart = times[1]
     hand, floor = _hands(person, parcel)
     grasp = arrive + (depart - arrive) * 0.5
-    lifted = grasp + (depart - arrive) * _LIFT
+    lifted = grasp + min(_LIFT_S, (depart - arrive) / 4)
     end, _ = times[2]
     keys = [
         Key(0.0, *_sum(points[1], floor)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Final, Literal
@@ -89,11 +90,6 @@ def _hidden(event: Event, among: list[Event]) -> bool:
     return False
 
 
-def seconds_at(scene: Scene, tick: int) -> float:
-    """Return the time of a tick, to a tenth of a second."""
-    return round(tick / scene.fps, 1)
-
-
 def _event(
     scene: Scene,
     kind: EventKind,
@@ -103,7 +99,9 @@ def _event(
     *,
     other: int | None = None,
 ) -> Event:
-    start, end = (round(min(at, scene.seconds), 1) for at in span_s)
+    # No time can be written beyond the last tenth of a second that the clip has.
+    last_s = math.floor(scene.seconds * 10 + EPSILON_S) / 10
+    start, end = (min(round(at, 1), last_s) for at in span_s)
     return Event(kind, index, other, start, end, does, f"{a(scene.sprites[index].label)} {does}")
 
 
@@ -197,14 +195,11 @@ def _moves(scene: Scene, where: Places, index: int) -> list[Event]:
         after = moves[number + 1] if number + 1 < len(moves) else None
         slowly = "slowly " if move.slow else ""
         if move.start_s <= EPSILON_S and seen[0]:
-            whole = where.within[index] >= WHOLE
-            ticks = np.flatnonzero(whole & (np.arange(scene.ticks) / scene.fps <= move.end_s + EPSILON_S))
-            until = (
-                scene.seconds
-                if move.end_s >= scene.seconds
-                else (int(ticks[-1]) if len(ticks) else 0) / scene.fps
-            )
-            until = move.end_s if len(ticks) and until + 1 / scene.fps > move.end_s else until
+            # Moving ends where it stops, or where leaving begins.
+            wholly = np.flatnonzero(where.within[index] >= WHOLE) / scene.fps
+            inside = wholly[wholly <= move.end_s]
+            stays = _wholly_at(scene, where, index, move.end_s)
+            until = move.end_s if stays else float(inside[-1]) if len(inside) else 0.0
             found.append(_event(scene, "move", index, (0.0, until), f"moves {slowly}{move.way}"))
         elif (
             _seen_at(scene, seen, move.start_s)
@@ -226,6 +221,11 @@ def _moves(scene: Scene, where: Places, index: int) -> list[Event]:
 def _seen_at(scene: Scene, seen: NDArray[np.bool_], at_s: float) -> bool:
     tick = int(at_s * scene.fps + EPSILON_S)
     return 0 <= tick < scene.ticks and bool(seen[tick])
+
+
+def _wholly_at(scene: Scene, where: Places, index: int, at_s: float) -> bool:
+    tick = min(int(at_s * scene.fps + EPSILON_S), scene.ticks - 1)
+    return bool(where.within[index, tick] >= WHOLE)
 
 
 def _carries(scene: Scene, where: Places, index: int, sprite: Sprite) -> list[Event]:

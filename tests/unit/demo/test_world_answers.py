@@ -38,7 +38,7 @@ def all_asked(stage: Stage) -> list[tuple[Truth, Question]]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 2**32), stages, st.sampled_from([None, 0.5, 2.0, 7.3, 12.0]))
+@given(st.integers(0, 2**32), stages, st.sampled_from([None, 0.5, 2.0, 7.37, 12.0]))
 def test_every_true_answer_can_be_decoded_and_published(
     seed: int, stage: Stage, seconds: float | None
 ) -> None:
