@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.demo.world import Event, Scene, Sprite, Stage, Truth, draw_scene, render, truth
-from edge.demo.world.scene import Key
+from edge.demo.world.scene import Key, shake
 from edge.demo.world.vocabulary import COLOURS, KINDS, group_of
 
 # A difference of fewer levels is rounding, or a shade that happens to be the background's.
@@ -243,3 +243,23 @@ def test_a_cell_names_what_lies_in_it() -> None:
                 named += 1
             assert len({tuple(pair) for pair in cells[cells[..., 0] > 0].tolist()}) >= min(1, len(labels))
     assert named > 100
+
+
+def test_a_shaking_camera_moves_ground_and_sprites_alike() -> None:
+    scene = replace(plain(30, "c"), shake=0.04, background="bricks")
+    strays = shake(scene)
+    first = int(np.flatnonzero((strays[:, 0] != 0) & (strays[:, 1] == 0))[0])
+    then = int(np.flatnonzero((strays[:, 0] == 0) & (strays[:, 1] != 0))[0])
+    assert len({tuple(stray) for stray in strays.tolist()}) > 5
+    assert not truth(scene).events  # so whatever moves is the camera
+    assert scene.sprites
+    down, right = (strays[then] - strays[first]).tolist()
+    margin = 2 * scene.shake_px
+    inner = slice(margin, -margin), slice(margin, -margin)
+    moved = np.roll(render(scene, first).astype(int), (down, right), (0, 1))
+    # A sprite's edge may round differently; nothing else may differ.
+    assert np.abs(moved - render(scene, then))[inner].max() <= 1
+    size = np.array([scene.size.width, scene.size.height] * 2)
+    for before, after in zip(truth(scene).sights(first), truth(scene).sights(then), strict=True):
+        step = (np.array(after.box) - np.array(before.box)) / 1000 * size
+        np.testing.assert_allclose(step, [right, down, right, down], atol=0.3)
