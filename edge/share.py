@@ -33,5 +33,5 @@ def demo_bundle() -> Path:
 
 
 def demo_clip() -> Path:
-    """Return the video inside the package, one minute of drawn shapes."""
+    """Return the video inside the package, one minute of the demo world."""
     return _PACKAGE / "demo" / "clip.mp4"

@@ -1,0 +1,189 @@
+"""What can be seen at one moment: boxes of what is visible, how things stand to each other, what lies in which cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.demo.world.event import WHOLE, patch_at, uncovered
+from edge.demo.world.pictogram import Patch
+from edge.demo.world.place import places
+from edge.demo.world.scene import Scene
+from edge.demo.world.vocabulary import COLOURS, KINDS
+
+LISTED: Final = 0.1  # share of its area from which on a sprite is listed with its box
+COVERED: Final = 0.9  # what shows less than this beside another is behind it
+NEAR: Final = 0.06  # of the picture's shorter side: what is nearer is next to
+
+CELL: Final = 32  # pixels to a side of what one visual token shows
+_CELL_SHARE: Final = 0.08  # share of a cell's area that makes it a sprite's
+_OWN_SHARE: Final = 0.3  # or share of the sprite's visible area
+
+_FINE: Final = 256  # pixels of the shorter side on which partly covered boxes are measured
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A sprite that can be seen.
+
+    Attributes:
+        sprite: Index into ``Scene.sprites``.
+        label: Its name.
+        box: x1, y1, x2, y2 of its visible part on 0..1000 of the picture.
+        share: How much of its area can be seen, 0..1.
+    """
+
+    sprite: int
+    label: str
+    box: Box
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one sprite stands to another; both are labels."""
+
+    subject: str
+    relation: str
+    object: str
+
+
+def sights(scene: Scene, tick: int) -> tuple[Sight, ...]:
+    """Return what can be seen in a picture, in the order of the names.
+
+    Args:
+        scene: The scene.
+        tick: The picture; -1 is the last.
+    """
+    tick %= scene.ticks
+    where = places(scene)
+    found = []
+    for index, sprite in enumerate(scene.sprites):
+        share = float(where.within[index, tick])
+        for front in range(index + 1, len(scene.sprites)):
+            share *= uncovered(scene, index, front, tick)
+        if share < LISTED:
+            continue
+        # What is cut off or covered shows a part whose own box may be smaller: think of a triangle's corner.
+        box = _box(scene, index, tick) if share > WHOLE else _shown_box(scene, index, tick)
+        if box[0] < box[2] and box[1] < box[3]:
+            found.append(Sight(index, sprite.label, box, share))
+    return tuple(sorted(found, key=lambda sight: sight.label))
+
+
+def standings(scene: Scene, tick: int, seen: tuple[Sight, ...]) -> tuple[Standing, ...]:
+    """Return how the sprites that are seen stand to each other, at most one thing for each pair and its nearness.
+
+    ``carrying`` and ``behind`` come first; whoever is clear to one side is ``left of`` or ``right of``; the rest is
+    ``above`` or ``below``. Pairs that touch nearly are ``next to`` each other as well.
+    """
+    tick %= scene.ticks
+    where = places(scene)
+    found: list[Standing] = []
+    near: list[Standing] = []
+    for one, other in combinations(seen, 2):
+        back, front = sorted((one, other), key=lambda sight: sight.sprite)
+        if scene.sprites[front.sprite].carrier_at(tick / scene.fps) == back.sprite:
+            found.append(Standing(back.label, "carrying", front.label))
+            continue
+        if uncovered(scene, back.sprite, front.sprite, tick) < COVERED:
+            found.append(Standing(back.label, "behind", front.label))
+            continue
+        (x1, y1, x2, y2), (u1, v1, u2, v2) = one.box, other.box
+        if x2 <= u1 or u2 <= x1:
+            relation = "left of" if x2 <= u1 else "right of"
+        else:
+            relation = "above" if y1 + y2 < v1 + v2 else "below"
+        found.append(Standing(one.label, relation, other.label))
+        first, second = where.boxes[one.sprite, tick], where.boxes[other.sprite, tick]
+        gap = float((np.maximum(first[:2], second[:2]) - np.minimum(first[2:], second[2:])).max())
+        if 0 <= gap < NEAR * min(scene.size.height, scene.size.width):
+            near.append(Standing(one.label, "next to", other.label))
+    return (*found, *near)
+
+
+def cells(scene: Scene, tick: int, *, cell: int = CELL) -> NDArray[np.int8]:
+    """Return what lies in each cell of a picture.
+
+    Args:
+        scene: The scene; both sides of its pictures are multiples of ``cell``.
+        tick: The picture; -1 is the last.
+        cell: Side of a cell, pixels.
+
+    Returns:
+        Shape (height / cell, width / cell, 2): 1 + place in `KINDS`, 1 + place in `COLOURS`; 0 where nothing lies.
+    """
+    tick %= scene.ticks
+    height, width = scene.size.height, scene.size.width
+    rows, columns = height // cell, width // cell
+    found = np.zeros((rows, columns, 2), np.int8)
+    best = np.zeros((rows, columns))
+    free = np.ones((rows * cell, columns * cell))
+    for index in reversed(range(len(scene.sprites))):
+        drawn = patch_at(scene, index, tick)
+        if drawn is None:
+            continue
+        (y, x), cover = _inside(drawn, rows * cell, columns * cell)
+        if not cover.size:
+            continue
+        shown = np.zeros_like(free)
+        shown[y, x] = cover * free[y, x]
+        free[y, x] *= 1 - cover
+        area = shown.reshape(rows, cell, columns, cell).sum((1, 3))
+        mine = (area >= np.minimum(_CELL_SHARE * cell * cell, _OWN_SHARE * area.sum())) & (area > best)
+        mine &= area.sum() >= LISTED * drawn.cover.sum()
+        best[mine] = area[mine]
+        sprite = scene.sprites[index]
+        found[mine] = 1 + KINDS.index(sprite.kind), 1 + COLOURS.index(sprite.colour)
+    return found
+
+
+def _inside(drawn: Patch, height: int, width: int) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
+    """Return where in the picture a patch lies, and the part of its cover that does."""
+    y1, x1 = max(0, drawn.top), max(0, drawn.left)
+    y2 = max(y1, min(height, drawn.top + drawn.cover.shape[0]))
+    x2 = max(x1, min(width, drawn.left + drawn.cover.shape[1]))
+    part = drawn.cover[y1 - drawn.top : y2 - drawn.top, x1 - drawn.left : x2 - drawn.left]
+    return (slice(y1, y2), slice(x1, x2)), part
+
+
+def _thousandths(scene: Scene, sides: tuple[float, float, float, float]) -> Box:
+    x1, y1, x2, y2 = (
+        round(1000 * min(1.0, max(0.0, side / length)))
+        for side, length in zip(sides, (scene.size.width, scene.size.height) * 2, strict=True)
+    )
+    return x1, y1, x2, y2
+
+
+def _box(scene: Scene, index: int, tick: int) -> Box:
+    box = places(scene).box(index, tick)
+    if box is None:
+        raise ValueError(f"sprite {index} is absent at tick {tick}")
+    return _thousandths(scene, box)
+
+
+def _shown_box(scene: Scene, index: int, tick: int) -> Box:
+    """Return the box of what the picture's edge and others leave to be seen of a sprite."""
+    zoom = _FINE / min(scene.size.height, scene.size.width)
+    height, width = round(scene.size.height * zoom), round(scene.size.width * zoom)
+    shown = np.zeros((height, width))
+    for front in range(index, len(scene.sprites)):
+        drawn = patch_at(scene, front, tick, zoom=zoom)
+        if drawn is None:
+            continue
+        (y, x), cover = _inside(drawn, height, width)
+        if front == index:
+            shown[y, x] = cover
+        else:
+            shown[y, x] *= 1 - cover
+    rows, columns = np.flatnonzero((shown > 0.5).any(1)), np.flatnonzero((shown > 0.5).any(0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    sides = columns[0] / zoom, rows[0] / zoom, (columns[-1] + 1) / zoom, (rows[-1] + 1) / zoom
+    return _thousandths(scene, sides)

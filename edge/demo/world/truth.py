@@ -1,0 +1,92 @@
+"""The truth about a scene: what happens when, what is where, how many, in words and as the model should write it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.demo.world import sight
+from edge.demo.world.event import Event, events
+from edge.demo.world.scene import Scene
+from edge.demo.world.sight import Sight, Standing
+from edge.demo.world.vocabulary import GROUPS, a, group_of, listed
+from edge.demo.world.wording import headline, summary
+from edge.messages import MAX_OBJECTS, MAX_RELATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is true of a scene.
+
+    Attributes:
+        scene: The scene.
+        events: What happens, in order of time; empty where nothing does.
+        headline: One sentence.
+        summary: A few sentences with times.
+    """
+
+    scene: Scene
+    events: tuple[Event, ...]
+    headline: str
+    summary: str
+
+    def sights(self, tick: int = -1) -> tuple[Sight, ...]:
+        """Return what can be seen in a picture, with boxes; the last picture unless another is named."""
+        return sight.sights(self.scene, tick)
+
+    def relations(self, tick: int = -1) -> tuple[Standing, ...]:
+        """Return how what can be seen stands to each other."""
+        return sight.standings(self.scene, tick, self.sights(tick))
+
+    def counts(self, tick: int = -1) -> dict[str, int]:
+        """Return how many can be seen of each of `vocabulary.GROUPS`."""
+        found = dict.fromkeys(GROUPS, 0)
+        for seen in self.sights(tick):
+            found[group_of(self.scene.sprites[seen.sprite].kind)] += 1
+        return found
+
+    def cells(self, tick: int, *, cell: int = sight.CELL) -> NDArray[np.int8]:
+        """Return what lies in each cell of a picture: see `sight.cells`."""
+        return sight.cells(self.scene, tick, cell=cell)
+
+
+def truth(scene: Scene) -> Truth:
+    """Work out the truth about a scene."""
+    happened = events(scene)
+    seen = () if happened else sight.sights(scene, 0)
+    return Truth(scene, happened, headline(scene, happened), summary(scene, happened, seen))
+
+
+def answer(true: Truth, kind: str) -> dict[str, Any]:
+    """Return the truth as the model should write it: a body of `edge.messages.BODIES`.
+
+    Args:
+        true: The truth.
+        kind: ``summary``: of the clip. ``spatial``: of its last picture. ``ask``: what is in it, in one line.
+    """
+    if kind == "summary":
+        happened = [{"what": e.what, "start": e.start_s, "end": e.end_s} for e in true.events]
+        return {"headline": true.headline, "summary": true.summary, "events": happened}
+    if kind == "spatial":
+        seen = true.sights()
+        return {
+            "headline": _inventory(seen),
+            "objects": [{"label": s.label, "bbox_2d": list(s.box)} for s in seen[:MAX_OBJECTS]],
+            "relations": [
+                {"subject": r.subject, "relation": r.relation, "object": r.object}
+                for r in true.relations()[:MAX_RELATIONS]
+            ],
+        }
+    if kind == "ask":
+        return {"text": true.summary}
+    raise ValueError(f"there is no kind of answer called {kind}")
+
+
+def _inventory(seen: tuple[Sight, ...]) -> str:
+    if not seen:
+        return "There is nothing to see."
+    verb = "is" if len(seen) == 1 else "are"
+    return f"There {verb} {listed([a(s.label) for s in seen])}."
