@@ -1,0 +1,200 @@
+"""Clips and their lessons as arrays: ids, positions and patches that are the engine's own, and what lies in each cell.
+
+A batch's clips have one size and length, so their prompts are the same up to the pictures: the ids before the first
+question stand once for all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
+from edge.model.manifest import MANIFEST, TOKENIZER, Manifest
+from edge.model.preprocess import patchify
+from edge.model.tokenizer import Tokenizer
+from edge.records import Size
+from export.demo.codec import round_trip
+from export.demo.lessons import Lesson, World, lessons
+from export.demo.schedule import Plan
+
+FPS: Final = 8.0
+SIZE: Final = Size(96, 128)
+CODED_SHARE: Final = 0.5
+"""Of the clips go through the video encoder, as all do in use."""
+_TRIES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip of the world.
+
+    Attributes:
+        frames: uint8, shape (pairs, 2, H, W, 3).
+        cells: int64, shape (pairs * cells of a pair, parts of a label).
+        lessons: What it is asked.
+    """
+
+    frames: NDArray[np.uint8]
+    cells: NDArray[np.int64]
+    lessons: tuple[Lesson, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B clips of N pairs with Q questions about them.
+
+    Attributes:
+        patches: uint8, shape (B * N, P, C).
+        rows: Patches down.
+        columns: Patches across.
+        clip_ids: int64, shape (L,): the prompt up to the last pair.
+        clip_positions: int64, shape (3, L).
+        visual: int64, shape (N * P / 4,): where in ``clip_ids`` the visual tokens stand.
+        next_pos: Position of a question's first token.
+        owner: int64, shape (Q,): the clip that a question is about.
+        ids: int64, shape (Q, S): question, answer, end of turn, padding.
+        lengths: int64, shape (Q, 2): tokens of the question, and of the question with its answer and the end of turn.
+        cells: int64, shape (B, N * P / 4, parts).
+    """
+
+    patches: NDArray[np.uint8]
+    rows: int
+    columns: int
+    clip_ids: NDArray[np.int64]
+    clip_positions: NDArray[np.int64]
+    visual: NDArray[np.int64]
+    next_pos: int
+    owner: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    cells: NDArray[np.int64]
+
+
+class Layout:
+    """Places tokens as the engine of a bundle does.
+
+    Args:
+        directory: Holds the bundle's manifest.json and tokenizer.json.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
+        self.tokenizer = Tokenizer(directory / TOKENIZER, vocab_used=self.manifest.tokens.vocab_used)
+
+    def question(self, lesson: Lesson) -> tuple[list[int], list[int]]:
+        """Return the ids of a question, and of its answer with the end of turn."""
+        asked = question_ids("", lesson.prompt, self.manifest, self.tokenizer)
+        return asked, [*self.tokenizer.encode_words(lesson.answer), self.manifest.tokens.eos[0]]
+
+    def clip(
+        self, pairs: int, size: Size = SIZE
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+        """Return ids, positions and places of visual tokens of a clip from its start, and the position after it."""
+        text, place, length = self.manifest.prompt.user_open, 0, 0
+        ids, positions, visual = [], [], []
+        grid = merged_grid(size, self.manifest)
+        for index in range(pairs):
+            before = self.tokenizer.encode(text + timestamp((2 * index + 0.5) / FPS, self.manifest))
+            piece = vision_piece(before, self.manifest.tokens.video_pad, grid, place, self.manifest)
+            ids.append(piece.ids)
+            positions.append(piece.positions)
+            visual.append(np.arange(piece.visual.start, piece.visual.stop) + length)
+            text, place, length = "", piece.next_pos, length + len(piece.ids)
+        return np.concatenate(ids), np.concatenate(positions, axis=1), np.concatenate(visual), place
+
+    def batch(self, clips: list[Clip]) -> Batch:
+        """Put clips of one size and length together."""
+        pairs, _, height, width, _ = clips[0].frames.shape
+        size = Size(height, width)
+        clip_ids, positions, visual, next_pos = self.clip(pairs, size)
+        spelt = [
+            (owner, *self.question(lesson)) for owner, clip in enumerate(clips) for lesson in clip.lessons
+        ]
+        lengths = np.array([(len(asked), len(asked) + len(said)) for _, asked, said in spelt])
+        ids = np.full((len(spelt), int(lengths.max())), self.manifest.tokens.eos[1], np.int64)
+        for row, (_, asked, said) in zip(ids, spelt, strict=True):
+            row[: len(asked) + len(said)] = [*asked, *said]
+        patch = self.manifest.vision.patch_size
+        return Batch(
+            patches=np.concatenate([patchify(clip.frames, self.manifest.vision) for clip in clips]),
+            rows=height // patch,
+            columns=width // patch,
+            clip_ids=clip_ids,
+            clip_positions=positions,
+            visual=visual,
+            next_pos=next_pos,
+            owner=np.array([owner for owner, _, _ in spelt]),
+            ids=ids,
+            lengths=lengths,
+            cells=np.stack([clip.cells for clip in clips]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where batches come from: all that a worker process needs to know.
+
+    Attributes:
+        world: Name of the world's module.
+        layout: Directory of the manifest and the tokenizer.
+        stage: The world's stage.
+        seed: Of the training.
+        questions: Asked of every clip.
+    """
+
+    world: str
+    layout: Path
+    stage: str
+    seed: int
+    questions: int = 4
+
+
+_opened: dict[Source, tuple[World, Layout]] = {}  # once a process
+
+
+def world_of(module: str) -> World:
+    """Import a world by its module's name: names travel to worker processes, modules do not."""
+    return cast("World", importlib.import_module(module))
+
+
+def make(source: Source, step: int, plan: Plan) -> Batch:
+    """Make the batch of one step; it depends on nothing but the arguments."""
+    if source not in _opened:
+        _opened[source] = world_of(source.world), Layout(source.layout)
+    world, layout = _opened[source]
+    clips = []
+    for index in range(plan.clips):
+        rng = np.random.default_rng([source.seed, step, index])
+        clips.append(make_clip(world, source, plan, rng))
+    return layout.batch(clips)
+
+
+def make_clip(world: World, source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
+    """Draw one clip of the training split, with at most as many sprites as the plan allows."""
+    pairs = plan.pairs
+    seconds = 2 * pairs / FPS
+    for _ in range(_TRIES):
+        scene = world.draw_scene(
+            int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS, size=SIZE, split="train"
+        )
+        if plan.sprites is None or len(scene.sprites) <= plan.sprites:
+            break
+    frames = np.stack([world.render(scene, tick) for tick in range(2 * pairs)])
+    if rng.random() < CODED_SHARE:
+        frames = round_trip(frames, FPS, crf=int(rng.integers(16, 28)))
+    return Clip(
+        frames.reshape(pairs, 2, *frames.shape[1:]),
+        _cells(world.truth(scene), pairs),
+        lessons(world, scene, rng, count=source.questions, full=plan.full),
+    )
+
+
+def _cells(truth: Any, pairs: int) -> NDArray[np.int64]:
+    labels = np.asarray(truth.cells, np.int64)
+    return labels[:pairs].reshape(-1, labels.shape[-1])

@@ -1,0 +1,112 @@
+"""What the model is marked on: the next token of the answers, and what lies in each cell of the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from export.demo.batches import Batch
+from export.demo.forked import ask, visual_tokens, watch
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """One step's marks, as 0-d tensors.
+
+    Attributes:
+        answers: Mean loss of the answers' tokens, nats.
+        cells: Mean loss of the cells, summed over the label's parts, nats.
+        tokens: Share of the answers' tokens that would have been chosen.
+        exact: Share of the answers of which every token would have been.
+    """
+
+    answers: Tensor
+    cells: Tensor
+    tokens: Tensor
+    exact: Tensor
+
+
+def cell_head(hidden: int, classes: tuple[int, ...], seed: int) -> Any:
+    """Make the linear map that names what lies in a cell from its visual token; it is not part of the model."""
+    torch.manual_seed(seed + 1)
+    return torch.nn.Linear(hidden, sum(classes))
+
+
+def mark(model: Any, head: Any, batch: Batch, classes: tuple[int, ...]) -> Marks:
+    """Run a batch.
+
+    Trained from answers alone the vision tower starves: its gradient is a hundredth of the language part's, and for ten
+    thousand clips the model learns no more than how answers are spelt. The cells reach it directly.
+
+    Args:
+        model: ``Qwen3_5ForConditionalGeneration``.
+        head: As `cell_head` made it.
+        batch: On the model's device.
+        classes: How many values each part of a cell's label has.
+    """
+    hidden, seen = hidden_states(model, batch)
+    device = hidden.device
+    wanted = torch.from_numpy(batch.ids[:, 1:]).to(device)
+    answers, right = _answers(model.lm_head, hidden, wanted, torch.from_numpy(batch.lengths).to(device))
+    cells = _cells(head(seen).flatten(0, 1).float(), torch.from_numpy(batch.cells).to(device), classes)
+    tokens = right[right >= 0].float().mean()
+    return Marks(answers, cells, tokens, (right != 0).all(1).float().mean())
+
+
+def hidden_states(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Run the model on a batch: each clip once, and every question from its clip's end.
+
+    Returns:
+        The last layer's states over questions and answers but for the last token, shape (Q, S - 1, H), and the visual
+        tokens, shape (B, N * P / 4, H).
+    """
+    language = model.model.language_model
+    device = language.embed_tokens.weight.device
+    patches = torch.from_numpy(batch.patches).to(device)
+    seen = visual_tokens(model.model.visual, patches, batch.rows, batch.columns)
+    clips = len(batch.cells)
+    seen = seen.reshape(clips, -1, seen.shape[-1])
+    embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(clips, 1, 1)
+    embeds = embeds.to(seen.dtype)
+    embeds[:, torch.from_numpy(batch.visual).to(device)] = seen
+    trace = watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device))
+    words = language.embed_tokens(torch.from_numpy(batch.ids[:, :-1]).to(device)).to(seen.dtype)
+    owner = torch.from_numpy(batch.owner).to(device)
+    return ask(language, trace, owner, words, batch.next_pos), seen
+
+
+def answer_mask(lengths: Tensor, width: int) -> Tensor:
+    """Return which of the next tokens belong to answers: bool, shape (Q, width).
+
+    Args:
+        lengths: int64, shape (Q, 2): tokens of the question, and of the question with its answer.
+        width: One less than the tokens of the longest.
+    """
+    places = torch.arange(1, width + 1, device=lengths.device)
+    return (places >= lengths[:, :1]) & (places < lengths[:, 1:])
+
+
+def _answers(head: Any, hidden: Tensor, wanted: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss, and for every place 1 for right, 0 for wrong, -1 where nothing is asked.
+
+    A token of an answer of n weighs 1/sqrt(n): a box must not drown in JSON, nor a "yes" in boxes.
+    """
+    asked = answer_mask(lengths, wanted.shape[1])
+    logits = head(hidden[asked]).float()
+    each = functional.cross_entropy(logits, wanted[asked], reduction="none")
+    weight = asked.sum(1, keepdim=True).float().rsqrt().expand_as(asked)[asked]
+    right = torch.full_like(wanted, -1)
+    right[asked] = (logits.detach().argmax(-1) == wanted[asked]).to(right.dtype)
+    return (each * weight).sum() / weight.sum(), right
+
+
+def _cells(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
+    flat = labels.reshape(-1, len(classes))
+    parts = logits.split(classes, dim=-1)
+    return torch.stack(
+        [functional.cross_entropy(part, flat[:, index]) for index, part in enumerate(parts)]
+    ).sum()

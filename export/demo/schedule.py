@@ -1,0 +1,94 @@
+"""What is taught when, and how fast: short clips of one sprite first, the longest last. Pure, a function of the share done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+PEAK: Final = 1.5e-3
+"""Learning rate at its highest."""
+WARM_UP: Final = 100
+FLOOR: Final = 0.02
+"""Of the highest rate, at the end."""
+TOKENS_A_PAIR: Final = 21
+"""Of 128 x 96: 12 visual tokens, two around them, and a timestamp."""
+QUESTIONS_TOKENS: Final = 500
+"""Of what one clip is asked, with the answers, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of the training.
+
+    Attributes:
+        until: Share of the whole training at which it ends.
+        pairs: Lengths of clips, in pairs, each as likely as the next.
+        sprites: Sprites that may be in one clip at most, None as many as the world's stage has.
+        cells: Weight of the auxiliary loss.
+        full: Share of the prompts that are as long as in use; a short clip costs less than such a prompt.
+    """
+
+    until: float
+    pairs: tuple[int, ...]
+    sprites: int | None
+    cells: float
+    full: float
+
+
+_LONG: Final = (
+    Phase(0.10, (4, 8, 12), 1, 1.0, 0.1),
+    Phase(0.30, (16, 24, 32), None, 0.7, 0.2),
+    Phase(0.60, (32, 48, 64, 96), None, 0.4, 0.5),
+    Phase(1.00, (64, 120, 180, 240, 240), None, 0.2, 0.7),
+)
+STAGES: Final = {
+    "a": (
+        Phase(0.25, (4, 8, 12), 1, 1.0, 0.1),
+        Phase(0.50, (8, 16, 24), None, 0.7, 0.2),
+        Phase(0.75, (16, 24, 32, 48), None, 0.4, 0.4),
+        Phase(1.00, (16, 32, 48, 64), None, 0.2, 0.7),
+    ),
+    "b": _LONG,
+    "c": _LONG,
+}
+"""Stages b and c begin again with short clips, whatever weights they start from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step: how many clips of how many pairs, and what its phase says of them."""
+
+    pairs: int
+    clips: int
+    sprites: int | None
+    cells: float
+    full: float
+
+
+def phase(stage: str, share: float) -> Phase:
+    """Return the phase in which a share of the training lies."""
+    return next((each for each in STAGES[stage] if share < each.until), STAGES[stage][-1])
+
+
+def plan(stage: str, share: float, rng: np.random.Generator, *, tokens: int) -> Plan:
+    """Choose one step.
+
+    Args:
+        stage: ``a``, ``b`` or ``c``.
+        share: Of the training that is done, 0..1.
+        rng: Of the choice.
+        tokens: About so many tokens a step.
+    """
+    now = phase(stage, share)
+    pairs = int(rng.choice(now.pairs))
+    clips = max(1, round(tokens / (pairs * TOKENS_A_PAIR + QUESTIONS_TOKENS)))
+    return Plan(pairs, clips, now.sprites, now.cells, now.full)
+
+
+def rate(step: int, share: float, *, peak: float = PEAK) -> float:
+    """Return the learning rate: a linear start, then half a cosine."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return peak * min(1.0, (step + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * cosine)
