@@ -6,27 +6,33 @@ question stand once for all.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.demo.world import Stage, Truth, draw_scene, frames, truth
+from edge.demo.world.sight import CELL
+from edge.demo.world.vocabulary import COLOURS, KINDS
 from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
 from edge.model.manifest import MANIFEST, TOKENIZER, Manifest
 from edge.model.preprocess import patchify
 from edge.model.tokenizer import Tokenizer
 from edge.records import Size
 from export.demo.codec import round_trip
-from export.demo.lessons import Lesson, World, lessons
+from export.demo.lessons import Lesson, lessons
 from export.demo.schedule import Plan
 
 FPS: Final = 8.0
 SIZE: Final = Size(96, 128)
 CODED_SHARE: Final = 0.5
 """Of the clips go through the video encoder, as all do in use."""
+CLASSES: Final = (1 + len(KINDS), 1 + len(COLOURS))
+"""Values of a cell's label: which kind lies in it, and in which colour; 0 for none."""
+FINE: Final = 4
+"""A cell is cut into FINE x FINE parts, in each of which something lies or not: what a box rests on."""
 _TRIES: Final = 200
 
 
@@ -36,7 +42,7 @@ class Clip:
 
     Attributes:
         frames: uint8, shape (pairs, 2, H, W, 3).
-        cells: int64, shape (pairs * cells of a pair, parts of a label).
+        cells: int64, shape (pairs * cells of a pair, 2 + FINE ** 2): kind, colour, and which parts are taken.
         lessons: What it is asked.
     """
 
@@ -60,7 +66,7 @@ class Batch:
         owner: int64, shape (Q,): the clip that a question is about.
         ids: int64, shape (Q, S): question, answer, end of turn, padding.
         lengths: int64, shape (Q, 2): tokens of the question, and of the question with its answer and the end of turn.
-        cells: int64, shape (B, N * P / 4, parts).
+        cells: int64, shape (B, N * P / 4, 2 + FINE ** 2), as in `Clip`.
     """
 
     patches: NDArray[np.uint8]
@@ -141,60 +147,61 @@ class Source:
     """Where batches come from: all that a worker process needs to know.
 
     Attributes:
-        world: Name of the world's module.
         layout: Directory of the manifest and the tokenizer.
         stage: The world's stage.
         seed: Of the training.
         questions: Asked of every clip.
     """
 
-    world: str
     layout: Path
-    stage: str
+    stage: Stage
     seed: int
     questions: int = 4
 
 
-_opened: dict[Source, tuple[World, Layout]] = {}  # once a process
-
-
-def world_of(module: str) -> World:
-    """Import a world by its module's name: names travel to worker processes, modules do not."""
-    return cast("World", importlib.import_module(module))
+_layouts: dict[Path, Layout] = {}  # once a process
 
 
 def make(source: Source, step: int, plan: Plan) -> Batch:
     """Make the batch of one step; it depends on nothing but the arguments."""
-    if source not in _opened:
-        _opened[source] = world_of(source.world), Layout(source.layout)
-    world, layout = _opened[source]
-    clips = []
-    for index in range(plan.clips):
-        rng = np.random.default_rng([source.seed, step, index])
-        clips.append(make_clip(world, source, plan, rng))
-    return layout.batch(clips)
+    if source.layout not in _layouts:
+        _layouts[source.layout] = Layout(source.layout)
+    clips = [
+        make_clip(source, plan, np.random.default_rng([source.seed, step, index]))
+        for index in range(plan.clips)
+    ]
+    return _layouts[source.layout].batch(clips)
 
 
-def make_clip(world: World, source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
+def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     """Draw one clip of the training split, with at most as many sprites as the plan allows."""
-    pairs = plan.pairs
-    seconds = 2 * pairs / FPS
+    seconds = 2 * plan.pairs / FPS
     for _ in range(_TRIES):
-        scene = world.draw_scene(
-            int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS, size=SIZE, split="train"
-        )
+        scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS, size=SIZE)
         if plan.sprites is None or len(scene.sprites) <= plan.sprites:
             break
-    frames = np.stack([world.render(scene, tick) for tick in range(2 * pairs)])
+    pictures = np.stack(list(frames(scene)))
     if rng.random() < CODED_SHARE:
-        frames = round_trip(frames, FPS, crf=int(rng.integers(16, 28)))
+        pictures = round_trip(pictures, FPS, crf=int(rng.integers(16, 28)))
+    true = truth(scene)
     return Clip(
-        frames.reshape(pairs, 2, *frames.shape[1:]),
-        _cells(world.truth(scene), pairs),
-        lessons(world, scene, rng, count=source.questions, full=plan.full),
+        pictures.reshape(plan.pairs, 2, *pictures.shape[1:]),
+        cell_labels(true, plan.pairs),
+        lessons(true, rng, count=source.questions, full=plan.full),
     )
 
 
-def _cells(truth: Any, pairs: int) -> NDArray[np.int64]:
-    labels = np.asarray(truth.cells, np.int64)
-    return labels[:pairs].reshape(-1, labels.shape[-1])
+def cell_labels(true: Truth, pairs: int) -> NDArray[np.int64]:
+    """Return what lies in each cell in the second picture of each pair; for the shape see `Clip`."""
+    found = []
+    for pair in range(pairs):
+        labels = true.cells(2 * pair + 1)
+        rows, columns, parts = labels.shape
+        fine = true.cells(2 * pair + 1, cell=CELL // FINE)[..., 0] > 0
+        taken = fine.reshape(rows, FINE, columns, FINE).transpose(0, 2, 1, 3)
+        found.append(
+            np.concatenate(
+                [labels.reshape(-1, parts), taken.reshape(rows * columns, FINE**2)], axis=1, dtype=np.int64
+            )
+        )
+    return np.concatenate(found)

@@ -42,9 +42,11 @@ def visual_tokens(visual: Any, patches: Tensor, rows: int, columns: int) -> Tens
         kwargs={},
     )
     places = (visual.pos_embed(index) * weight[:, :, None]).sum(1)
-    pixels = patches.reshape(pairs * count, -1).float() / 127.5 - 1.0  # mean and deviation are 0.5
-    hidden = visual.patch_embed(pixels).view(pairs, count, -1)
-    hidden = hidden + places.to(hidden.dtype)
+    pixels = (
+        patches.float().sub_(127.5).mul_(1 / 127.5)
+    )  # mean and deviation are 0.5; dividing takes thrice as long
+    stem = visual.patch_embed.proj  # a convolution whose kernel is the whole patch: a product, only slower
+    hidden = torch.nn.functional.linear(pixels, stem.weight.flatten(1), stem.bias) + places
     cosine, sine = visual.rotary_pos_emb(
         hidden, get_vision_position_ids(grid, visual.spatial_merge_size, kwargs={})
     )

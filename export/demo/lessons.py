@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.answer.prompts import default_text, prompt_from
 from edge.config import PromptSettings
+from edge.demo.world import Question, Stage, Truth, answer, asked, draw_scene, truth
 from edge.records import Size
 from export.checkpoint.template import TIMESTAMP
 
@@ -31,30 +31,11 @@ WORDS: Final = {
 """Words of the two kinds of prompt; the first are the shipped ones."""
 SHORT: Final = {"summary": "Summary in JSON.", "spatial": "Boxes in JSON.", "ask": "Answer in JSON."}
 """What stands for a whole prompt with its form while the model learns to see: a tenth of the tokens."""
-PLAIN: Final = ("What happened in this video?", "Tell me what you see.", "Describe the video in plain words.")
-"""Asked without a form; the answer is the summary's text."""
+PLAIN: Final = ("What happened in this video?", "Tell me what you see.", default_text("ask"))
+"""Asked without a form, or with that of a question; the answer is the summary's text."""
 _DEFAULT_SHARE: Final = 0.6  # of the full prompts that are the shipped ones to the letter
-
-
-class World(Protocol):
-    """The synthetic world, `edge.demo.world`; a test has a smaller one."""
-
-    CELL_CLASSES: Sequence[int]
-
-    def draw_scene(self, seed: int, stage: str, *, seconds: float, fps: float, size: Size, split: str) -> Any:
-        """Draw what will happen in a clip."""
-
-    def render(self, scene: Any, tick: int) -> NDArray[np.uint8]:
-        """Return one picture, shape (H, W, 3)."""
-
-    def truth(self, scene: Any) -> Any:
-        """Return what happens in it."""
-
-    def answer(self, truth: Any, kind: str) -> dict[str, Any]:
-        """Return the body that is right to say."""
-
-    def questions(self, scene: Any, rng: np.random.Generator) -> list[tuple[str, str]]:
-        """Return questions and what is right to say."""
+_PLAIN_TOPIC: Final = "plain"
+STAGES: Final[tuple[Stage, ...]] = ("a", "b", "c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +56,19 @@ def body_text(body: dict[str, Any]) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def lessons(
-    world: World, scene: Any, rng: np.random.Generator, *, count: int, full: float
-) -> tuple[Lesson, ...]:
-    """Choose what a clip is asked: its summary, where things are, and questions.
+def lessons(true: Truth, rng: np.random.Generator, *, count: int, full: float) -> tuple[Lesson, ...]:
+    """Choose what a clip is asked: its summary, where things are, and questions of different topics.
 
     Args:
-        world: Whose clip it is.
-        scene: The clip.
+        true: What is true of it.
         rng: Of the choice.
         count: How many, >= 2; the summary and the boxes are always among them.
         full: Share of the prompts that are as long as in use.
     """
-    truth = world.truth(scene)
-    bodies = {kind: world.answer(truth, kind) for kind in ("summary", "spatial")}
-    chosen = [Lesson(_prompt(kind, rng, full), body_text(body)) for kind, body in bodies.items()]
-    asked = list(world.questions(scene, rng))
-    asked.append((str(rng.choice(PLAIN)), str(bodies["summary"]["summary"])))
-    for index in rng.permutation(len(asked))[: count - len(chosen)]:
-        question, said = asked[int(index)]
+    chosen = [
+        Lesson(_prompt(kind, rng, full), body_text(answer(true, kind))) for kind in ("summary", "spatial")
+    ]
+    for question, said in _questions(true, rng, count - len(chosen)):
         if rng.random() < 0.5:
             chosen.append(Lesson(question, said))
         elif rng.random() < full:
@@ -103,17 +78,15 @@ def lessons(
     return tuple(chosen)
 
 
-def texts(world: World, stage: str, *, clips: int, seed: int) -> Iterator[str]:
-    """Yield the words of many clips, for the tokenizer: prompts, answers and timestamps.
+def texts(*, clips: int, seed: int, size: Size) -> Iterator[str]:
+    """Yield the words of many clips of all stages, for the tokenizer: prompts, answers and timestamps.
 
-    Every prompt stands as often as an answer does, so that the shipped words become single tokens.
+    A shipped prompt stands as often as an answer does, so its words become single tokens.
     """
     rng = np.random.default_rng(seed)
     for index in range(clips):
-        scene = world.draw_scene(
-            index, stage, seconds=float(rng.integers(2, 17)), fps=8.0, size=Size(96, 128), split="train"
-        )
-        for lesson in lessons(world, scene, rng, count=4, full=0.5):
+        scene = draw_scene(index, STAGES[index % len(STAGES)], fps=8.0, size=size)
+        for lesson in lessons(truth(scene), rng, count=4, full=0.5):
             yield lesson.prompt
             yield lesson.answer
         yield TIMESTAMP.format(time=rng.uniform(0.0, 60.0))
@@ -124,3 +97,18 @@ def _prompt(kind: str, rng: np.random.Generator, full: float) -> str:
         return SHORT[kind]
     shipped = rng.random() < _DEFAULT_SHARE
     return prompt_text(kind, WORDS[kind][0] if shipped else str(rng.choice(WORDS[kind][1:])))
+
+
+def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[tuple[str, str]]:
+    """Yield questions, each topic as often as the others: most questions that can be asked are counts."""
+    by_topic: dict[str, list[Question]] = {}
+    for question in asked(true, rng):
+        by_topic.setdefault(question.topic, []).append(question)
+    topics = [_PLAIN_TOPIC, *by_topic]
+    for place in rng.permutation(len(topics))[:count]:
+        topic = topics[int(place)]
+        if topic == _PLAIN_TOPIC:
+            yield str(rng.choice(PLAIN)), true.summary
+        else:
+            picked = by_topic[topic][int(rng.integers(len(by_topic[topic])))]
+            yield picked.text, picked.answer

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from export.demo.batches import Batch
+from export.demo.batches import CLASSES, FINE, Batch
 from export.demo.forked import ask, visual_tokens, watch
 
 
@@ -19,7 +19,7 @@ class Marks:
 
     Attributes:
         answers: Mean loss of the answers' tokens, nats.
-        cells: Mean loss of the cells, summed over the label's parts, nats.
+        cells: Mean loss of the cells: of kind, of colour, and of each part, nats.
         tokens: Share of the answers' tokens that would have been chosen.
         exact: Share of the answers of which every token would have been.
     """
@@ -30,13 +30,13 @@ class Marks:
     exact: Tensor
 
 
-def cell_head(hidden: int, classes: tuple[int, ...], seed: int) -> Any:
+def cell_head(hidden: int, seed: int) -> Any:
     """Make the linear map that names what lies in a cell from its visual token; it is not part of the model."""
     torch.manual_seed(seed + 1)
-    return torch.nn.Linear(hidden, sum(classes))
+    return torch.nn.Linear(hidden, sum(CLASSES) + FINE**2)
 
 
-def mark(model: Any, head: Any, batch: Batch, classes: tuple[int, ...]) -> Marks:
+def mark(model: Any, head: Any, batch: Batch) -> Marks:
     """Run a batch.
 
     Trained from answers alone the vision tower starves: its gradient is a hundredth of the language part's, and for ten
@@ -45,14 +45,13 @@ def mark(model: Any, head: Any, batch: Batch, classes: tuple[int, ...]) -> Marks
     Args:
         model: ``Qwen3_5ForConditionalGeneration``.
         head: As `cell_head` made it.
-        batch: On the model's device.
-        classes: How many values each part of a cell's label has.
+        batch: The clips.
     """
     hidden, seen = hidden_states(model, batch)
     device = hidden.device
     wanted = torch.from_numpy(batch.ids[:, 1:]).to(device)
     answers, right = _answers(model.lm_head, hidden, wanted, torch.from_numpy(batch.lengths).to(device))
-    cells = _cells(head(seen).flatten(0, 1).float(), torch.from_numpy(batch.cells).to(device), classes)
+    cells = _cells(head(seen).flatten(0, 1).float(), torch.from_numpy(batch.cells).to(device))
     tokens = right[right >= 0].float().mean()
     return Marks(answers, cells, tokens, (right != 0).all(1).float().mean())
 
@@ -71,10 +70,9 @@ def hidden_states(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     clips = len(batch.cells)
     seen = seen.reshape(clips, -1, seen.shape[-1])
     embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(clips, 1, 1)
-    embeds = embeds.to(seen.dtype)
-    embeds[:, torch.from_numpy(batch.visual).to(device)] = seen
+    embeds[:, torch.from_numpy(batch.visual).to(device)] = seen.to(embeds.dtype)
     trace = watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device))
-    words = language.embed_tokens(torch.from_numpy(batch.ids[:, :-1]).to(device)).to(seen.dtype)
+    words = language.embed_tokens(torch.from_numpy(batch.ids[:, :-1]).to(device))
     owner = torch.from_numpy(batch.owner).to(device)
     return ask(language, trace, owner, words, batch.next_pos), seen
 
@@ -104,9 +102,11 @@ def _answers(head: Any, hidden: Tensor, wanted: Tensor, lengths: Tensor) -> tupl
     return (each * weight).sum() / weight.sum(), right
 
 
-def _cells(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
-    flat = labels.reshape(-1, len(classes))
-    parts = logits.split(classes, dim=-1)
-    return torch.stack(
-        [functional.cross_entropy(part, flat[:, index]) for index, part in enumerate(parts)]
-    ).sum()
+def _cells(logits: Tensor, labels: Tensor) -> Tensor:
+    flat = labels.flatten(0, 1)
+    kind, colour, taken = logits.split([*CLASSES, FINE**2], dim=-1)
+    return (
+        functional.cross_entropy(kind, flat[:, 0])
+        + functional.cross_entropy(colour, flat[:, 1])
+        + functional.binary_cross_entropy_with_logits(taken, flat[:, 2:].float())
+    )
