@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.demo.world import Stage, Truth, draw_scene, frames, truth
+from edge.demo.world.draw import SIZES
 from edge.demo.world.sight import CELL
 from edge.demo.world.vocabulary import COLOURS, KINDS
 from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
@@ -26,7 +27,6 @@ from export.demo.lessons import Lesson, lessons
 from export.demo.schedule import Plan
 
 FPS: Final = 8.0
-SIZE: Final = Size(96, 128)
 CODED_SHARE: Final = 0.5
 """Of the clips go through the video encoder, as all do in use."""
 CLASSES: Final = (1 + len(KINDS), 1 + len(COLOURS))
@@ -99,7 +99,7 @@ class Layout:
         return asked, [*self.tokenizer.encode_words(lesson.answer), self.manifest.tokens.eos[0]]
 
     def clip(
-        self, pairs: int, size: Size = SIZE
+        self, pairs: int, size: Size
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
         """Return ids, positions and places of visual tokens of a clip from its start, and the position after it."""
         text, place, length = self.manifest.prompt.user_open, 0, 0
@@ -150,16 +150,19 @@ class Source:
         layout: Directory of the manifest and the tokenizer.
         stage: The world's stage.
         seed: Of the training.
-        questions: Asked of every clip.
     """
 
     layout: Path
     stage: Stage
     seed: int
-    questions: int = 4
 
 
 _layouts: dict[Path, Layout] = {}  # once a process
+
+
+def cells_of(stage: Stage) -> int:
+    """Return the visual tokens of a pair in a stage of the world."""
+    return SIZES[stage].height // CELL * (SIZES[stage].width // CELL)
 
 
 def make(source: Source, step: int, plan: Plan) -> Batch:
@@ -177,7 +180,7 @@ def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     """Draw one clip of the training split, with at most as many sprites as the plan allows."""
     seconds = 2 * plan.pairs / FPS
     for _ in range(_TRIES):
-        scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS, size=SIZE)
+        scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS)
         if plan.sprites is None or len(scene.sprites) <= plan.sprites:
             break
     pictures = np.stack(list(frames(scene)))
@@ -187,7 +190,7 @@ def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     return Clip(
         pictures.reshape(plan.pairs, 2, *pictures.shape[1:]),
         cell_labels(true, plan.pairs),
-        lessons(true, rng, count=source.questions, full=plan.full),
+        lessons(true, rng, count=plan.questions, full=plan.full),
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from edge.answer.prompts import default_text, prompt_from
 from edge.config import PromptSettings
 from edge.demo.world import Question, Stage, Truth, answer, asked, draw_scene, truth
-from edge.records import Size
 from export.checkpoint.template import TIMESTAMP
 
 WORDS: Final = {
@@ -62,30 +61,30 @@ def lessons(true: Truth, rng: np.random.Generator, *, count: int, full: float) -
     Args:
         true: What is true of it.
         rng: Of the choice.
-        count: How many, >= 2; the summary and the boxes are always among them.
+        count: How many; from 4 on the summary and the boxes are always among them.
         full: Share of the prompts that are as long as in use.
     """
-    chosen = [
+    pool = [
         Lesson(_prompt(kind, rng, full), body_text(answer(true, kind))) for kind in ("summary", "spatial")
     ]
-    for question, said in _questions(true, rng, count - len(chosen)):
+    for question, said in _questions(true, rng, max(2, count - len(pool))):
         if rng.random() < 0.5:
-            chosen.append(Lesson(question, said))
+            pool.append(Lesson(question, said))
         elif rng.random() < full:
-            chosen.append(Lesson(prompt_text("ask", question), body_text({"text": said})))
+            pool.append(Lesson(prompt_text("ask", question), body_text({"text": said})))
         else:
-            chosen.append(Lesson(f"{question} {SHORT['ask']}", body_text({"text": said})))
-    return tuple(chosen)
+            pool.append(Lesson(f"{question} {SHORT['ask']}", body_text({"text": said})))
+    return tuple(pool[int(place)] for place in rng.permutation(len(pool))[:count])
 
 
-def texts(*, clips: int, seed: int, size: Size) -> Iterator[str]:
+def texts(*, clips: int, seed: int) -> Iterator[str]:
     """Yield the words of many clips of all stages, for the tokenizer: prompts, answers and timestamps.
 
     A shipped prompt stands as often as an answer does, so its words become single tokens.
     """
     rng = np.random.default_rng(seed)
     for index in range(clips):
-        scene = draw_scene(index, STAGES[index % len(STAGES)], fps=8.0, size=size)
+        scene = draw_scene(index, STAGES[index % len(STAGES)])
         for lesson in lessons(truth(scene), rng, count=4, full=0.5):
             yield lesson.prompt
             yield lesson.answer

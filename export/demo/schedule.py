@@ -13,10 +13,10 @@ PEAK: Final = 1.5e-3
 WARM_UP: Final = 100
 FLOOR: Final = 0.02
 """Of the highest rate, at the end."""
-TOKENS_A_PAIR: Final = 21
-"""Of 128 x 96: 12 visual tokens, two around them, and a timestamp."""
-QUESTIONS_TOKENS: Final = 500
-"""Of what one clip is asked, with the answers, about."""
+TEXT_A_PAIR: Final = 9
+"""Tokens of a pair beside its visual ones: a timestamp, and one to each side of the picture."""
+TOKENS_A_QUESTION: Final = 120
+"""With its answer, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Phase:
         sprites: Sprites that may be in one clip at most, None as many as the world's stage has.
         cells: Weight of the auxiliary loss.
         full: Share of the prompts that are as long as in use; a short clip costs less than such a prompt.
+        questions: Asked of every clip.
     """
 
     until: float
@@ -36,20 +37,21 @@ class Phase:
     sprites: int | None
     cells: float
     full: float
+    questions: int
 
 
 _LONG: Final = (
-    Phase(0.10, (4, 8, 12), 1, 1.0, 0.1),
-    Phase(0.30, (16, 24, 32), None, 0.7, 0.2),
-    Phase(0.60, (32, 48, 64, 96), None, 0.4, 0.5),
-    Phase(1.00, (64, 120, 180, 240, 240), None, 0.2, 0.7),
+    Phase(0.10, (4, 8, 12), 1, 1.0, 0.1, 2),
+    Phase(0.30, (16, 24, 32), None, 0.7, 0.2, 4),
+    Phase(0.60, (32, 48, 64, 96), None, 0.4, 0.5, 4),
+    Phase(1.00, (64, 120, 180, 240, 240), None, 0.2, 0.7, 6),
 )
 STAGES: Final = {
     "a": (
-        Phase(0.25, (4, 8, 12), 1, 1.0, 0.1),
-        Phase(0.50, (8, 16, 24), None, 0.7, 0.2),
-        Phase(0.75, (16, 24, 32, 48), None, 0.4, 0.4),
-        Phase(1.00, (16, 32, 48, 64), None, 0.2, 0.7),
+        Phase(0.25, (4, 8, 12), 1, 1.0, 0.1, 2),
+        Phase(0.50, (8, 16, 24), None, 0.7, 0.2, 3),
+        Phase(0.75, (16, 24, 32, 48), None, 0.4, 0.4, 4),
+        Phase(1.00, (16, 32, 48, 64), None, 0.2, 0.7, 4),
     ),
     "b": _LONG,
     "c": _LONG,
@@ -66,6 +68,7 @@ class Plan:
     sprites: int | None
     cells: float
     full: float
+    questions: int
 
 
 def phase(stage: str, share: float) -> Phase:
@@ -73,19 +76,20 @@ def phase(stage: str, share: float) -> Phase:
     return next((each for each in STAGES[stage] if share < each.until), STAGES[stage][-1])
 
 
-def plan(stage: str, share: float, rng: np.random.Generator, *, tokens: int) -> Plan:
+def plan(stage: str, share: float, rng: np.random.Generator, *, cells: int, tokens: int) -> Plan:
     """Choose one step.
 
     Args:
         stage: ``a``, ``b`` or ``c``.
         share: Of the training that is done, 0..1.
         rng: Of the choice.
+        cells: Visual tokens of a pair.
         tokens: About so many tokens a step.
     """
     now = phase(stage, share)
     pairs = int(rng.choice(now.pairs))
-    clips = max(1, round(tokens / (pairs * TOKENS_A_PAIR + QUESTIONS_TOKENS)))
-    return Plan(pairs, clips, now.sprites, now.cells, now.full)
+    clips = max(1, round(tokens / (pairs * (TEXT_A_PAIR + cells) + now.questions * TOKENS_A_QUESTION)))
+    return Plan(pairs, clips, now.sprites, now.cells, now.full, now.questions)
 
 
 def rate(step: int, share: float, *, peak: float = PEAK) -> float:

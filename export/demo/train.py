@@ -38,7 +38,7 @@ from export.recipes import load_recipe
 _BETAS: Final = (0.9, 0.98)
 _DECAY: Final = 0.01
 _CLIP: Final = 1.0  # largest norm of a step's gradient
-_TEXT_CLIPS: Final = 400  # whose words the tokenizer is trained on
+_TEXT_CLIPS: Final = 240  # whose words the tokenizer is trained on
 _ORDER: Final = 5  # second part of the seed of each step's plan, apart from the clips' seeds
 
 
@@ -261,7 +261,8 @@ class Trainer:
     def _plan(self, step: int) -> schedule.Plan:
         rng = np.random.default_rng([self.settings.seed, step, 0, _ORDER])
         share = self.budget.share(step, self.seconds)
-        return schedule.plan(self.settings.stage, share, rng, tokens=self.settings.tokens)
+        stage = self.settings.stage
+        return schedule.plan(stage, share, rng, cells=batches.cells_of(stage), tokens=self.settings.tokens)
 
     def _batches(self, stack: ExitStack) -> Iterator[tuple[schedule.Plan, Batch]]:
         """Yield each step's batch, drawn ahead by the workers, in order."""
@@ -291,7 +292,7 @@ def prepare(out: Path, settings: Settings, start: Path | None = None) -> None:
     """
     directory = out / "checkpoint"
     if start is None:
-        words = texts(clips=_TEXT_CLIPS, seed=settings.seed, size=batches.SIZE)
+        words = texts(clips=_TEXT_CLIPS, seed=settings.seed)
         network.write_directory(network.SIZES[settings.size], directory, words)
         network.save(network.build(directory, settings.seed), directory)
     else:

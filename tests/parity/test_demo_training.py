@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge.demo.world import draw_scene, frames, truth
+from edge.demo.world.draw import SIZES
 from edge.model.engine import Engine
 from edge.records import Pair
 from export.candidate import Question, lay_out, teacher_logits
@@ -19,8 +20,8 @@ from export.demo.lessons import Lesson
 from export.demo.train import Budget, Settings, Trainer
 from export.recipes import load_recipe
 
-SETTINGS = Settings(tokens=1200, seed=3)
-PLAN = schedule.Plan(pairs=3, clips=2, sprites=None, cells=1.0, full=1.0)
+SETTINGS = Settings(tokens=1200, seed=3, peak=0.01)
+PLAN = schedule.Plan(pairs=3, clips=2, sprites=None, cells=1.0, full=1.0, questions=4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +51,7 @@ def source(begun: Path) -> Source:
 
 
 def clip_of(pairs: int, lessons: tuple[Lesson, ...]) -> Clip:
-    scene = draw_scene(5, "a", seconds=2 * pairs / FPS, fps=FPS, size=batches.SIZE)
+    scene = draw_scene(5, "a", seconds=2 * pairs / FPS, fps=FPS)
     pictures = np.stack(list(frames(scene)))
     cells = batches.cell_labels(truth(scene), pairs)
     return Clip(pictures.reshape(pairs, 2, *pictures.shape[1:]), cells, lessons)
@@ -155,27 +156,27 @@ def test_a_minute_of_the_worlds_pictures_keeps_its_size(begun: Path) -> None:
     from edge.model.preprocess import video_size
 
     manifest = Layout(begun / "layout").manifest
-    for ticks in (8, 128, 480):
-        assert video_size(batches.SIZE, ticks, manifest.video_pixels, manifest.vision) == batches.SIZE
+    for size in SIZES.values():
+        assert video_size(size, 480, manifest.video_pixels, manifest.vision) == size
 
 
-def test_it_learns(tmp_path: Path) -> None:
+def test_it_learns(begun: Path, tmp_path: Path) -> None:
     """In fifteen small steps the loss of answers and cells falls clearly."""
     lines: list[dict[str, Any]] = []
-    trainer = Trainer(tmp_path / "run", SETTINGS, Budget(steps=15))
+    trainer = Trainer(tmp_path / "run", SETTINGS, Budget(steps=15), start=begun / "checkpoint")
     trainer.run(report=lines.append, report_every=5)
     assert lines[-1]["answers"] < 0.85 * lines[0]["answers"]
     assert lines[-1]["cells"] < 0.85 * lines[0]["cells"]
     assert lines[-1]["step"] == 15
 
 
-def test_going_on_equals_never_having_stopped(tmp_path: Path) -> None:
+def test_going_on_equals_never_having_stopped(begun: Path, tmp_path: Path) -> None:
     import torch
 
     small = replace(SETTINGS, tokens=600)
-    through = Trainer(tmp_path / "through", small, Budget(steps=4))
+    through = Trainer(tmp_path / "through", small, Budget(steps=4), start=begun / "checkpoint")
     through.run()
-    stopped = Trainer(tmp_path / "stopped", small, Budget(steps=4))
+    stopped = Trainer(tmp_path / "stopped", small, Budget(steps=4), start=begun / "checkpoint")
     stopped.run(report=lambda _line: stopped.stop(), report_every=2)
     assert stopped.step == 2
     resumed = Trainer(tmp_path / "stopped", small, Budget(steps=4), resume=True, workers=1)
