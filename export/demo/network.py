@@ -21,6 +21,14 @@ ROPE_THETA: Final = 10_000.0
 VIDEO_PIXELS: Final = 480 * 128 * 192
 """A minute at 8 frames a second is shown at 192 x 128 at most, 24 tokens a pair: the largest pictures of the world."""
 IMAGE_PIXELS: Final = 256 * 256
+CARD: Final = """\
+---
+license: apache-2.0
+---
+Qwen3.5's architecture at a few million parameters, trained from nothing on edgeclip's drawn world
+(`python -m export.demo.train`). It knows pictograms on textures and nothing else: what it says of real footage means
+nothing.
+"""
 _ROWS: Final = 32  # the embedding's rows are a multiple of it
 
 SIZES: Final = {
@@ -77,6 +85,7 @@ def write_directory(dims: Preset, directory: Path, texts: Iterable[str]) -> Pres
     rows = -(-(count + len(vocabulary.ADDED_TOKENS)) // _ROWS) * _ROWS
     dims = replace(dims, rows=rows)
     checkpoint.write_settings(directory, ids, video=(4_096, VIDEO_PIXELS), image=(32 * 32, IMAGE_PIXELS))
+    (directory / "README.md").write_text(CARD, encoding="utf-8")  # the converter reads the licence there
     settings = checkpoint.config(dims, ids, "float32")
     settings["text_config"]["rope_parameters"]["rope_theta"] = ROPE_THETA
     (directory / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -160,6 +160,8 @@ class Trainer:
             report_every: Steps between two lines.
             save_every_s: Seconds between two states on the disk.
         """
+        if self._done:
+            return
         lines: list[dict[str, float]] = []
         clips, began, saved = 0, time.monotonic(), time.monotonic()
         before = self.seconds
@@ -215,6 +217,11 @@ class Trainer:
         self.head.load_state_dict(state["head"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        curve = self.out / "curve.jsonl"
+        if curve.exists():  # what was learnt after the last state is learnt again
+            lines = curve.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            curve.write_text("".join(kept), encoding="utf-8")
 
     def _learn(self, batch: Batch, plan: schedule.Plan) -> dict[str, float]:
         from export.demo.losses import mark
