@@ -160,7 +160,7 @@ class Trainer:
             report_every: Steps between two lines.
             save_every_s: Seconds between two states on the disk.
         """
-        if self._done:
+        if self._done():
             return
         lines: list[dict[str, float]] = []
         clips, began, saved = 0, time.monotonic(), time.monotonic()
@@ -172,14 +172,14 @@ class Trainer:
                 clips += plan.clips
                 self.seconds = before + time.monotonic() - began
                 lines.append(marks)
-                if len(lines) == report_every or self._done:
+                if len(lines) == report_every or self._done():
                     mean = {key: float(np.mean([line[key] for line in lines])) for key in lines[0]}
                     self._report(mean, plan, clips / (self.seconds - before), report)
                     lines = []
                 if time.monotonic() - saved > save_every_s:
                     self.save()
                     saved = time.monotonic()
-                if self._done:
+                if self._done():
                     break
         self.save()
 
@@ -201,7 +201,6 @@ class Trainer:
         )
         aside.replace(self._state)
 
-    @property
     def _done(self) -> bool:
         return self._stopping or self.share >= 1.0
 
