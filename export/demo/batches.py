@@ -6,6 +6,7 @@ question stand once for all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.demo.world import Stage, Truth, draw_scene, frames, truth
+from edge.demo.world import Stage, Truth, draw_scene, render, truth
 from edge.demo.world.draw import SIZES
 from edge.demo.world.sight import CELL
 from edge.demo.world.vocabulary import COLOURS, KINDS
@@ -122,8 +123,9 @@ class Layout:
         spelt = [
             (owner, *self.question(lesson)) for owner, clip in enumerate(clips) for lesson in clip.lessons
         ]
-        lengths = np.array([(len(asked), len(asked) + len(said)) for _, asked, said in spelt])
-        ids = np.full((len(spelt), int(lengths.max())), self.manifest.tokens.eos[1], np.int64)
+        lengths = np.array([(len(asked), len(asked) + len(said)) for _, asked, said in spelt], np.int64)
+        lengths = lengths.reshape(-1, 2)
+        ids = np.full((len(spelt), int(lengths.max(initial=0))), self.manifest.tokens.eos[1], np.int64)
         for row, (_, asked, said) in zip(ids, spelt, strict=True):
             row[: len(asked) + len(said)] = [*asked, *said]
         patch = self.manifest.vision.patch_size
@@ -135,7 +137,7 @@ class Layout:
             clip_positions=positions,
             visual=visual,
             next_pos=next_pos,
-            owner=np.array([owner for owner, _, _ in spelt]),
+            owner=np.array([owner for owner, _, _ in spelt], np.int64),
             ids=ids,
             lengths=lengths,
             cells=np.stack([clip.cells for clip in clips]),
@@ -178,26 +180,29 @@ def make(source: Source, step: int, plan: Plan) -> Batch:
 
 def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     """Draw one clip of the training split, with at most as many sprites as the plan allows."""
-    seconds = 2 * plan.pairs / FPS
     for _ in range(_TRIES):
+        seconds = 2 * plan.pairs / FPS if plan.questions else None
         scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS)
         if plan.sprites is None or len(scene.sprites) <= plan.sprites:
             break
-    pictures = np.stack(list(frames(scene)))
+    moments: Sequence[int] = range(plan.pairs)
+    if not plan.questions:  # single moments of a whole clip
+        moments = sorted(rng.choice(scene.ticks // 2, plan.pairs, replace=False).tolist())
+    pictures = np.stack([render(scene, 2 * moment + second) for moment in moments for second in (0, 1)])
     if rng.random() < CODED_SHARE:
         pictures = round_trip(pictures, FPS, crf=int(rng.integers(16, 28)))
     true = truth(scene)
     return Clip(
         pictures.reshape(plan.pairs, 2, *pictures.shape[1:]),
-        cell_labels(true, plan.pairs),
-        lessons(true, rng, count=plan.questions, full=plan.full),
+        cell_labels(true, moments),
+        lessons(true, rng, count=plan.questions, full=plan.full) if plan.questions else (),
     )
 
 
-def cell_labels(true: Truth, pairs: int) -> NDArray[np.int64]:
-    """Return what lies in each cell in the second picture of each pair; for the shape see `Clip`."""
+def cell_labels(true: Truth, pairs: Iterable[int]) -> NDArray[np.int64]:
+    """Return what lies in each cell in the second picture of each of some pairs; for the shape see `Clip`."""
     found = []
-    for pair in range(pairs):
+    for pair in pairs:
         labels = true.cells(2 * pair + 1)
         rows, columns, parts = labels.shape
         fine = true.cells(2 * pair + 1, cell=CELL // FINE)[..., 0] > 0

@@ -18,16 +18,18 @@ class Marks:
     """One step's marks, as 0-d tensors.
 
     Attributes:
-        answers: Mean loss of the answers' tokens, nats.
+        answers: Mean loss of the answers' tokens, nats; 0 where nothing is asked, and the shares are nan.
         cells: Mean loss of the cells: of kind, of colour, and of each part, nats.
         tokens: Share of the answers' tokens that would have been chosen.
         exact: Share of the answers of which every token would have been.
+        seen: Share of the cells in which something lies whose kind and colour are both named; nan where nothing does.
     """
 
     answers: Tensor
     cells: Tensor
     tokens: Tensor
     exact: Tensor
+    seen: Tensor
 
 
 def cell_head(hidden: int, seed: int) -> Any:
@@ -47,13 +49,18 @@ def mark(model: Any, head: Any, batch: Batch) -> Marks:
         head: As `cell_head` made it.
         batch: The clips.
     """
+    device = model.device
+    labels = torch.from_numpy(batch.cells).to(device)
+    if not len(batch.owner):
+        cells, named = _cells(head(_visual_tokens(model, batch)).flatten(0, 1).float(), labels)
+        none = torch.full_like(named, torch.nan)
+        return Marks(torch.zeros_like(named), cells, none, none, named)
     hidden, seen = hidden_states(model, batch)
-    device = hidden.device
     wanted = torch.from_numpy(batch.ids[:, 1:]).to(device)
     answers, right = _answers(model.lm_head, hidden, wanted, torch.from_numpy(batch.lengths).to(device))
-    cells = _cells(head(seen).flatten(0, 1).float(), torch.from_numpy(batch.cells).to(device))
+    cells, named = _cells(head(seen).flatten(0, 1).float(), labels)
     tokens = right[right >= 0].float().mean()
-    return Marks(answers, cells, tokens, (right != 0).all(1).float().mean())
+    return Marks(answers, cells, tokens, (right != 0).all(1).float().mean(), named)
 
 
 def hidden_states(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -64,17 +71,21 @@ def hidden_states(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         tokens, shape (B, N * P / 4, H).
     """
     language = model.model.language_model
-    device = language.embed_tokens.weight.device
-    patches = torch.from_numpy(batch.patches).to(device)
-    seen = visual_tokens(model.model.visual, patches, batch.rows, batch.columns)
-    clips = len(batch.cells)
-    seen = seen.reshape(clips, -1, seen.shape[-1])
+    device = model.device
+    seen = _visual_tokens(model, batch)
+    clips = len(seen)
     embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(clips, 1, 1)
     embeds[:, torch.from_numpy(batch.visual).to(device)] = seen.to(embeds.dtype)
     trace = watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device))
     words = language.embed_tokens(torch.from_numpy(batch.ids[:, :-1]).to(device))
     owner = torch.from_numpy(batch.owner).to(device)
     return ask(language, trace, owner, words, batch.next_pos), seen
+
+
+def _visual_tokens(model: Any, batch: Batch) -> Tensor:
+    patches = torch.from_numpy(batch.patches).to(model.device)
+    seen = visual_tokens(model.model.visual, patches, batch.rows, batch.columns)
+    return seen.reshape(len(batch.cells), -1, seen.shape[-1])
 
 
 def answer_mask(lengths: Tensor, width: int) -> Tensor:
@@ -102,11 +113,14 @@ def _answers(head: Any, hidden: Tensor, wanted: Tensor, lengths: Tensor) -> tupl
     return (each * weight).sum() / weight.sum(), right
 
 
-def _cells(logits: Tensor, labels: Tensor) -> Tensor:
+def _cells(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss, and the share of taken cells that are named right."""
     flat = labels.flatten(0, 1)
     kind, colour, taken = logits.split([*CLASSES, FINE**2], dim=-1)
-    return (
+    loss = (
         functional.cross_entropy(kind, flat[:, 0])
         + functional.cross_entropy(colour, flat[:, 1])
         + functional.binary_cross_entropy_with_logits(taken, flat[:, 2:].float())
     )
+    named = (kind.detach().argmax(-1) == flat[:, 0]) & (colour.detach().argmax(-1) == flat[:, 1])
+    return loss, named[flat[:, 0] > 0].float().mean()

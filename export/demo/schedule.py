@@ -29,7 +29,7 @@ class Phase:
         sprites: Sprites that may be in one clip at most, None as many as the world's stage has.
         cells: Weight of the auxiliary loss.
         full: Share of the prompts that are as long as in use; a short clip costs less than such a prompt.
-        questions: Asked of every clip.
+        questions: Asked of every clip; with 0 nothing but the cells is taught, on single moments of many clips.
     """
 
     until: float
@@ -41,14 +41,16 @@ class Phase:
 
 
 _LONG: Final = (
-    Phase(0.10, (4, 8, 12), 1, 1.0, 0.1, 2),
+    Phase(0.05, (2,), None, 1.0, 0.0, 0),
+    Phase(0.12, (4, 8, 12), 1, 1.0, 0.1, 2),
     Phase(0.30, (16, 24, 32), None, 0.7, 0.2, 4),
     Phase(0.60, (32, 48, 64, 96), None, 0.4, 0.5, 4),
     Phase(1.00, (64, 120, 180, 240, 240), None, 0.2, 0.7, 6),
 )
 STAGES: Final = {
     "a": (
-        Phase(0.25, (4, 8, 12), 1, 1.0, 0.1, 2),
+        Phase(0.08, (2,), None, 1.0, 0.0, 0),
+        Phase(0.30, (4, 8, 12), 1, 1.0, 0.1, 2),
         Phase(0.50, (8, 16, 24), None, 0.7, 0.2, 3),
         Phase(0.75, (16, 24, 32, 48), None, 0.4, 0.4, 4),
         Phase(1.00, (16, 32, 48, 64), None, 0.2, 0.7, 4),
@@ -56,7 +58,8 @@ STAGES: Final = {
     "b": _LONG,
     "c": _LONG,
 }
-"""Stages b and c begin again with short clips, whatever weights they start from."""
+"""Every stage begins with seeing alone: a moment costs a thirtieth of a clip that is asked about, so the vision tower is shown
+a hundred thousand scenes in minutes. Stages b and c begin again with short clips, whatever weights they start from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import signal
 import sys
@@ -173,7 +174,7 @@ class Trainer:
                 self.seconds = before + time.monotonic() - began
                 lines.append(marks)
                 if len(lines) == report_every or self._done():
-                    mean = {key: float(np.mean([line[key] for line in lines])) for key in lines[0]}
+                    mean = {key: _mean([line[key] for line in lines]) for key in lines[0]}
                     self._report(mean, plan, clips / (self.seconds - before), report)
                     lines = []
                 if time.monotonic() - saved > save_every_s:
@@ -237,17 +238,18 @@ class Trainer:
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         return {
-            "answers": marks.answers.item(),
+            "answers": marks.answers.item() if plan.questions else math.nan,
             "cells": marks.cells.item(),
             "tokens": marks.tokens.item(),
             "exact": marks.exact.item(),
+            "seen": marks.seen.item(),
             "gradient": norm.item(),
             "rate": speed,
         }
 
     def _report(
         self,
-        mean: dict[str, float],
+        mean: dict[str, float | None],
         plan: schedule.Plan,
         clips_s: float,
         report: Callable[[dict[str, Any]], None],
@@ -258,7 +260,7 @@ class Trainer:
             "share": round(self.share, 4),
             "pairs": plan.pairs,
             "clips_s": round(clips_s, 3),
-            **{key: round(value, 5) for key, value in mean.items()},
+            **mean,
         }
         with (self.out / "curve.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -289,6 +291,12 @@ class Trainer:
                 step += 1
             plan, batch = ahead.popleft()
             yield plan, batch.result()
+
+
+def _mean(values: list[float]) -> float | None:
+    """Return the mean of what is a number, None where nothing is: a batch may show nothing at all."""
+    known = [value for value in values if not math.isnan(value)]
+    return round(sum(known) / len(known), 5) if known else None
 
 
 def prepare(out: Path, settings: Settings, start: Path | None = None) -> None:
@@ -355,7 +363,7 @@ def main() -> None:
 
 
 def _print(line: dict[str, Any]) -> None:
-    sys.stdout.write(" ".join(f"{key} {value:g}" for key, value in line.items()) + "\n")
+    sys.stdout.write(" ".join(f"{key} {value}" for key, value in line.items()) + "\n")
     sys.stdout.flush()
 
 
