@@ -18,6 +18,10 @@ from export.demo import vocabulary
 Dtype = Literal["bfloat16", "float32"]
 
 BYTES: Final = {"bfloat16": 2, "float32": 4}
+VIDEO_PIXELS: Final = (4_096, 25_165_824)
+"""Least and most pixels of a whole clip, frames x height x width, in the releases."""
+IMAGE_PIXELS: Final = (65_536, 16_777_216)
+"""Least and most pixels of a still in the releases."""
 _SAFETENSORS: Final = {"bfloat16": "BF16", "float32": "F32"}
 _CHUNK: Final = 1 << 22  # elements drawn at once: 16 MiB of float32
 
@@ -125,15 +129,37 @@ def write(
         raise FileExistsError(f"{directory} holds a checkpoint already")
     ids = write_tokenizer(directory)
     stored = dtype or dims.dtype
-    for name, content in {
-        "generation_config.json": _generation_config(ids),
-        "preprocessor_config.json": _preprocessor_config(video=False),
-        "video_preprocessor_config.json": _preprocessor_config(video=True),
-    }.items():
-        _write_json(directory / name, content)
+    write_settings(directory, ids)
     _write_weights(directory, dims, seed, stored, shards or dims.shards)
     _write_json(directory / "config.json", config(dims, ids, stored))  # last: a directory with it is whole
     return directory
+
+
+def write_settings(
+    directory: Path,
+    ids: dict[str, int],
+    *,
+    video: tuple[int, int] = VIDEO_PIXELS,
+    image: tuple[int, int] = IMAGE_PIXELS,
+) -> None:
+    """Write the JSON files of generation and preprocessing.
+
+    Args:
+        directory: Where.
+        ids: Of the added tokens.
+        video: Least and most pixels of a whole clip.
+        image: Least and most pixels of a still.
+    """
+    for name, content in {
+        "generation_config.json": _generation_config(ids),
+        "preprocessor_config.json": _preprocessor_config(
+            "image_processor_type", "Qwen2VLImageProcessorFast", image
+        ),
+        "video_preprocessor_config.json": _preprocessor_config(
+            "video_processor_type", "Qwen3VLVideoProcessor", video
+        ),
+    }.items():
+        _write_json(directory / name, content)
 
 
 def config(dims: Preset, ids: dict[str, int], dtype: Dtype) -> dict[str, Any]:
@@ -407,16 +433,8 @@ def _generation_config(ids: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _preprocessor_config(*, video: bool) -> dict[str, Any]:
-    if video:
-        kind, name, smallest, largest = "video_processor_type", "Qwen3VLVideoProcessor", 4_096, 25_165_824
-    else:
-        kind, name, smallest, largest = (
-            "image_processor_type",
-            "Qwen2VLImageProcessorFast",
-            65_536,
-            16_777_216,
-        )
+def _preprocessor_config(kind: str, name: str, pixels: tuple[int, int]) -> dict[str, Any]:
+    smallest, largest = pixels
     return {
         "size": {"longest_edge": largest, "shortest_edge": smallest},  # total pixels, although called edges
         "patch_size": 16,

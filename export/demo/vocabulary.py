@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -166,19 +167,35 @@ def write_files(directory: Path, tokenizer_json: str, byte_tokens: int) -> dict[
     return ids
 
 
-def _toy_json() -> str:
-    """Train the small vocabulary: all 256 bytes and the commonest merges of `TOY_TEXT`."""
+def train(texts: Iterable[str], size: int) -> tuple[str, int]:
+    """Train a vocabulary: all 256 bytes and the commonest merges of some texts.
+
+    Args:
+        texts: What to learn the merges from.
+        size: Byte-level tokens at most; few texts give fewer.
+
+    Returns:
+        Content of tokenizer.json, and its number of tokens before the added ones.
+    """
     from tokenizers import models, pre_tokenizers, trainers
 
     tokenizer = assemble(models.BPE())
     trainer = trainers.BpeTrainer(
-        vocab_size=_BYTE_TOKENS,
+        vocab_size=size,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         special_tokens=[],
         show_progress=False,
     )
-    tokenizer.train_from_iterator([TOY_TEXT], trainer)
-    return with_added_tokens(tokenizer, _BYTE_TOKENS)
+    tokenizer.train_from_iterator(texts, trainer)
+    count = int(tokenizer.get_vocab_size())
+    return with_added_tokens(tokenizer, count), count
+
+
+def _toy_json() -> str:
+    content, count = train([TOY_TEXT], _BYTE_TOKENS)
+    if count != _BYTE_TOKENS:
+        raise RuntimeError(f"the small vocabulary holds {count} byte-level tokens, not {_BYTE_TOKENS}")
+    return content
 
 
 def assemble(model: Any) -> Any:

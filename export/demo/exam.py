@@ -1,0 +1,184 @@
+"""One clip in an examination: through the encoder, the capture path and the pipeline, as a camera's would go, and marked."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from edge.answer.prompts import prompt_from
+from edge.capture.file import FileClip
+from edge.config import PromptSettings
+from edge.demo.world import Question, Scene, Stage, Truth, asked, draw_scene, encode, truth
+from edge.demo.world.vocabulary import GROUPS, KINDS, group_of
+from edge.messages import Answer, clip_id
+from edge.model.engine import Engine
+from edge.model.preprocess import scale, video_size
+from edge.pipeline import ClipJob
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
+from export.demo import scores
+from export.demo.scores import Said, Seen, Tally
+
+FPS: Final = 8.0
+CRF: Final = 20
+Way = Literal["streamed", "one-shot", "shuffled", "restamped", "swapped"]
+"""How a clip is shown. ``streamed``: pair by pair; ``one-shot``: all at once. The rest is false: frames shuffled in time,
+timestamps shuffled, another clip's frames."""
+FALSE: Final[tuple[Way, ...]] = ("shuffled", "restamped", "swapped")
+_QUESTIONS: Final = 3
+_SPLIT: Final = "held_out"
+_MAX_TOKENS: Final = 640  # more than eight events take
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A clip as the capture path delivered it.
+
+    Attributes:
+        scene: What was drawn.
+        true: What is true of it.
+        size: Size of its pictures at the model.
+        pairs: The pairs of frames.
+        stats: What the capture path counted.
+        questions: What it is asked beside the summary and the boxes.
+    """
+
+    scene: Scene
+    true: Truth
+    size: Size
+    pairs: tuple[Pair, ...]
+    stats: ClipStats
+    questions: tuple[Question, ...]
+
+
+def film(engine: Engine, seed: int, stage: Stage, *, seconds: float | None = None) -> Film:
+    """Draw a held-out clip, encode it as H.264 and read it back as the service reads a file.
+
+    Args:
+        engine: Its bundle decides the size of frames.
+        seed: Of the clip.
+        stage: Of the world.
+        seconds: Length; None as the stage has it.
+    """
+    scene = draw_scene(seed, stage, seconds=seconds, fps=FPS, split=_SPLIT)
+    manifest = engine.bundle.manifest
+    size_for = partial(video_size, ticks=scene.ticks, pixels=manifest.video_pixels, vision=manifest.vision)
+    with tempfile.TemporaryDirectory() as directory:
+        path = encode(scene, Path(directory) / "clip.mp4", crf=CRF)
+        with FileClip(
+            path, start_s=0.0, seconds=scene.seconds, fps=FPS, size_for=size_for, resize=scale
+        ) as clip:
+            pairs = tuple(clip.pairs())
+            true = truth(scene)
+            rng = np.random.default_rng(seed)
+            return Film(scene, true, clip.size, pairs, clip.stats(), _pick(asked(true, rng), rng))
+
+
+def _pick(questions: Sequence[Question], rng: np.random.Generator) -> tuple[Question, ...]:
+    """Choose questions of different topics."""
+    topics = sorted({question.topic for question in questions})
+    chosen = []
+    for place in rng.permutation(len(topics))[:_QUESTIONS]:
+        among = [question for question in questions if question.topic == topics[int(place)]]
+        chosen.append(among[int(rng.integers(len(among)))])
+    return tuple(chosen)
+
+
+def show(shown: Film, way: Way, *, other: Film | None = None) -> tuple[Pair, ...]:
+    """Return the pairs in the way in which they are shown.
+
+    Args:
+        shown: The clip.
+        way: See `Way`.
+        other: Whose frames are shown instead, where ``way`` is ``swapped``.
+    """
+    rng = np.random.default_rng(shown.scene.seed)
+    pairs = shown.pairs
+    if way == "shuffled":
+        frames = np.concatenate([pair.frames for pair in pairs])[rng.permutation(2 * len(pairs))]
+        return tuple(
+            replace(pair, frames=frames[2 * index : 2 * index + 2]) for index, pair in enumerate(pairs)
+        )
+    if way == "restamped":
+        times = rng.permutation([pair.time_s for pair in pairs])
+        return tuple(replace(pair, time_s=float(time)) for pair, time in zip(pairs, times, strict=True))
+    if way == "swapped" and other is not None:
+        return tuple(
+            replace(pair, frames=other.pairs[index % len(other.pairs)].frames)
+            for index, pair in enumerate(pairs)
+        )
+    return pairs
+
+
+def take(engine: Engine, shown: Film, way: Way, *, other: Film | None = None) -> tuple[Answer, ...]:
+    """Show a clip and ask: the summary; and where the clip is not falsified, the boxes and the questions as well."""
+    plan = ClipPlan(
+        camera="exam",
+        seq=shown.scene.seed,
+        clip_id=clip_id("exam", "exam", shown.scene.stage, shown.scene.seed),
+        t_start=datetime(2026, 1, 1, tzinfo=UTC),
+        clock_synced=True,
+        seconds=shown.scene.seconds,
+        fps=FPS,
+        size=shown.size,
+        source_size=shown.scene.size,
+    )
+    prompts = prompts_of(shown)
+    job = ClipJob(engine, device="exam", plan=plan, prompts=prompts[:1] if way in FALSE else prompts)
+    for group in _groups(show(shown, way, other=other), whole=way == "one-shot"):
+        job.push(group)
+    return tuple(job.finish(shown.stats))
+
+
+def prompts_of(shown: Film) -> tuple[Prompt, ...]:
+    """Return what is asked: the shipped prompts and the questions."""
+    wanted = [("summary", ""), ("spatial", ""), *(("ask", question.text) for question in shown.questions)]
+    return tuple(
+        prompt_from(PromptSettings(name=f"{kind}{number}", kind=kind, text=text, max_tokens=_MAX_TOKENS))
+        for number, (kind, text) in enumerate(wanted)
+    )
+
+
+def mark(shown: Film, answers: Sequence[Answer]) -> Tally:
+    """Mark what was answered of a clip; what was not asked is left out."""
+    true = shown.true
+    told = [Said(event.what, event.start, event.end) for event in answers[0].events]
+    tally = scores.events([Said(event.what, event.start_s, event.end_s) for event in true.events], told)
+    if len(answers) == 1:
+        return tally
+    sights = [
+        Seen(
+            sight.label, (sight.box[0] / 1000, sight.box[1] / 1000, sight.box[2] / 1000, sight.box[3] / 1000)
+        )
+        for sight in true.sights()
+    ]
+    objects = [
+        Seen(seen.label, (seen.box.x1, seen.box.y1, seen.box.x2, seen.box.y2)) for seen in answers[1].objects
+    ]
+    tally |= scores.boxes(sights, objects)
+    tally |= scores.counts(true.counts(), Counter(_group(seen.label) for seen in objects))
+    tally |= scores.relations(
+        [(each.subject, each.relation, each.object) for each in true.relations()],
+        [(each.subject, each.relation, each.object) for each in answers[1].relations],
+    )
+    for question, answer in zip(shown.questions, answers[2:], strict=True):
+        tally |= scores.question(question.topic, question.answer, answer.text)
+    return tally
+
+
+def _group(label: str) -> str:
+    kind = label.rpartition(" ")[2]
+    return group_of(kind) if kind in KINDS else f"no {next(iter(GROUPS))}"
+
+
+def _groups(pairs: Sequence[Pair], *, whole: bool) -> Iterator[Sequence[Pair]]:
+    size = len(pairs) if whole else 1
+    for start in range(0, len(pairs), size):
+        yield pairs[start : start + size]

@@ -1,0 +1,113 @@
+"""What a clip is asked in training, and what is right to say: the shipped prompts, variations of them, and questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from edge.answer.prompts import default_text, prompt_from
+from edge.config import PromptSettings
+from edge.demo.world import Question, Stage, Truth, answer, asked, draw_scene, truth
+from export.checkpoint.template import TIMESTAMP
+
+WORDS: Final = {
+    "summary": (
+        default_text("summary"),
+        "What happens in this video?",
+        "Describe what happened, in order, with the time of each event.",
+        "Who comes, who goes, and when? If nothing happens, say so.",
+    ),
+    "spatial": (
+        default_text("spatial"),
+        "Where is everything in the last picture?",
+        "List the objects with their boxes, and how they stand to each other.",
+    ),
+}
+"""Words of the two kinds of prompt; the first are the shipped ones."""
+SHORT: Final = {"summary": "Summary in JSON.", "spatial": "Boxes in JSON.", "ask": "Answer in JSON."}
+"""What stands for a whole prompt with its form while the model learns to see: a tenth of the tokens."""
+PLAIN: Final = ("What happened in this video?", "Tell me what you see.", default_text("ask"))
+"""Asked without a form, or with that of a question; the answer is the summary's text."""
+_DEFAULT_SHARE: Final = 0.6  # of the full prompts that are the shipped ones to the letter
+_PLAIN_TOPIC: Final = "plain"
+STAGES: Final[tuple[Stage, ...]] = ("a", "b", "c")
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A prompt as the engine is given it, and the text that it should write."""
+
+    prompt: str
+    answer: str
+
+
+def prompt_text(kind: str, words: str) -> str:
+    """Return what the engine is asked: somebody's words and the reply's form."""
+    return prompt_from(PromptSettings(name=kind, kind=kind, text=words)).text
+
+
+def body_text(body: dict[str, Any]) -> str:
+    """Return a body as the grammar spells it: compact, in the order of the schema, times with one decimal."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+def lessons(true: Truth, rng: np.random.Generator, *, count: int, full: float) -> tuple[Lesson, ...]:
+    """Choose what a clip is asked: its summary, where things are, and questions of different topics.
+
+    Args:
+        true: What is true of it.
+        rng: Of the choice.
+        count: How many; from 4 on the summary and the boxes are always among them.
+        full: Share of the prompts that are as long as in use.
+    """
+    pool = [
+        Lesson(_prompt(kind, rng, full), body_text(answer(true, kind))) for kind in ("summary", "spatial")
+    ]
+    for question, said in _questions(true, rng, max(2, count - len(pool))):
+        if rng.random() < 0.5:
+            pool.append(Lesson(question, said))
+        elif rng.random() < full:
+            pool.append(Lesson(prompt_text("ask", question), body_text({"text": said})))
+        else:
+            pool.append(Lesson(f"{question} {SHORT['ask']}", body_text({"text": said})))
+    return tuple(pool[int(place)] for place in rng.permutation(len(pool))[:count])
+
+
+def texts(*, clips: int, seed: int) -> Iterator[str]:
+    """Yield the words of many clips of all stages, for the tokenizer: prompts, answers and timestamps.
+
+    A shipped prompt stands as often as an answer does, so its words become single tokens.
+    """
+    rng = np.random.default_rng(seed)
+    for index in range(clips):
+        scene = draw_scene(index, STAGES[index % len(STAGES)])
+        for lesson in lessons(truth(scene), rng, count=4, full=0.5):
+            yield lesson.prompt
+            yield lesson.answer
+        yield TIMESTAMP.format(time=rng.uniform(0.0, 60.0))
+
+
+def _prompt(kind: str, rng: np.random.Generator, full: float) -> str:
+    if rng.random() >= full:
+        return SHORT[kind]
+    shipped = rng.random() < _DEFAULT_SHARE
+    return prompt_text(kind, WORDS[kind][0] if shipped else str(rng.choice(WORDS[kind][1:])))
+
+
+def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[tuple[str, str]]:
+    """Yield questions, each topic as often as the others: most questions that can be asked are counts."""
+    by_topic: dict[str, list[Question]] = {}
+    for question in asked(true, rng):
+        by_topic.setdefault(question.topic, []).append(question)
+    topics = [_PLAIN_TOPIC, *by_topic]
+    for place in rng.permutation(len(topics))[:count]:
+        topic = topics[int(place)]
+        if topic == _PLAIN_TOPIC:
+            yield str(rng.choice(PLAIN)), true.summary
+        else:
+            picked = by_topic[topic][int(rng.integers(len(by_topic[topic])))]
+            yield picked.text, picked.answer

@@ -1,0 +1,151 @@
+"""The demo model: its dimensions, a start from which it can learn, and the checkpoint directory that it is saved in."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from edge.errors import CheckpointError
+from export.demo import checkpoint, vocabulary
+from export.demo.checkpoint import Preset, Vision
+from export.reference.libraries import import_libraries
+
+VOCABULARY: Final = 1536
+"""Byte-level tokens at most; the world's own words and JSON leave little beyond."""
+ROPE_THETA: Final = 10_000.0
+"""The releases turn 32 frequencies with 1e7; with 8 frequencies most of them would stand still at that."""
+VIDEO_PIXELS: Final = 480 * 128 * 192
+"""A minute at 8 frames a second is shown at 192 x 128 at most, 24 tokens a pair: the largest pictures of the world."""
+IMAGE_PIXELS: Final = 256 * 256
+CARD: Final = """\
+---
+license: apache-2.0
+---
+Qwen3.5's architecture at a few million parameters, trained from nothing on edgeclip's drawn world
+(`python -m export.demo.train`). It knows pictograms on textures and nothing else: what it says of real footage means
+nothing.
+"""
+_ROWS: Final = 32  # the embedding's rows are a multiple of it
+
+SIZES: Final = {
+    "small": Preset(
+        hidden=160,
+        ffn=448,
+        layers=4,
+        heads=4,
+        kv_heads=2,
+        head_dim=64,
+        mrope_section=(3, 3, 2),
+        key_heads=4,
+        value_heads=4,
+        linear_dim=32,
+        tied=True,
+        rows=0,
+        context=32_768,
+        vision=Vision(depth=2, hidden=128, heads=4, ffn=320, positions=64),
+    ),
+    "wide": Preset(
+        hidden=192,
+        ffn=512,
+        layers=8,
+        heads=4,
+        kv_heads=2,
+        head_dim=64,
+        mrope_section=(3, 3, 2),
+        key_heads=4,
+        value_heads=4,
+        linear_dim=48,
+        tied=True,
+        rows=0,
+        context=32_768,
+        vision=Vision(depth=3, hidden=128, heads=4, ffn=384, positions=64),
+    ),
+}
+"""Dimensions by name; ``rows`` follows from the tokenizer."""
+
+
+def write_directory(dims: Preset, directory: Path, texts: Iterable[str]) -> Preset:
+    """Write a checkpoint's small files: a tokenizer trained on ``texts``, the template, and the JSON files.
+
+    Args:
+        dims: Dimensions; ``rows`` is replaced.
+        directory: Where; made if need be.
+        texts: The world's words.
+
+    Returns:
+        The dimensions with the rows that the tokenizer needs.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    content, count = vocabulary.train(texts, VOCABULARY)
+    ids = vocabulary.write_files(directory, content, count)
+    rows = -(-(count + len(vocabulary.ADDED_TOKENS)) // _ROWS) * _ROWS
+    dims = replace(dims, rows=rows)
+    checkpoint.write_settings(directory, ids, video=(4_096, VIDEO_PIXELS), image=(32 * 32, IMAGE_PIXELS))
+    (directory / "README.md").write_text(CARD, encoding="utf-8")  # the converter reads the licence there
+    settings = checkpoint.config(dims, ids, "float32")
+    settings["text_config"]["rope_parameters"]["rope_theta"] = ROPE_THETA
+    (directory / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return dims
+
+
+def build(directory: Path, seed: int) -> Any:
+    """Make transformers' own model of a directory's config.json, ready to learn.
+
+    Transformers draws what the releases do not start from: rates of forgetting up to 16 with a step of softplus(1), so
+    most heads of a DeltaNet layer forget within a token and nothing ever comes back from there. Steps are drawn
+    log-uniformly from 0.001..0.1 here, as Mamba does it (Gu and Dao 2023, section 3.6), and rates from 1..8.
+
+    Args:
+        directory: As `write_directory` left it.
+        seed: Of all values.
+
+    Returns:
+        A ``Qwen3_5ForConditionalGeneration`` in float32.
+    """
+    libraries = import_libraries()
+    torch, transformers = libraries.torch, libraries.transformers
+    torch.manual_seed(seed)
+    settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    model = transformers.Qwen3_5ForConditionalGeneration(transformers.Qwen3_5Config(**settings)).float()
+    with torch.no_grad():
+        for layer in model.model.language_model.layers:
+            if hasattr(layer, "linear_attn"):
+                heads = layer.linear_attn.dt_bias.shape[0]
+                step = torch.exp(torch.empty(heads).uniform_(math.log(0.001), math.log(0.1)))
+                layer.linear_attn.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus, undone
+                layer.linear_attn.A_log.copy_(torch.empty(heads).uniform_(1.0, 8.0).log())
+    return model
+
+
+def save(model: Any, directory: Path) -> None:
+    """Write the weights beside a directory's small files; what is there already is replaced at once.
+
+    The head is tied, so it is left out, as in the releases.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: value.detach().to("cpu").contiguous()
+        for name, value in model.state_dict().items()
+        if name != "lm_head.weight"
+    }
+    aside = directory / "model.safetensors.part"
+    save_file(tensors, aside, metadata={"format": "pt"})
+    aside.replace(directory / "model.safetensors")
+
+
+def load(model: Any, directory: Path) -> None:
+    """Read a directory's weights back into a model of its dimensions."""
+    from safetensors.torch import load_file
+
+    missing, unknown = model.load_state_dict(load_file(directory / "model.safetensors"), strict=False)
+    if unknown or set(missing) - {"lm_head.weight"}:
+        raise CheckpointError(
+            f"{directory} holds other weights than its config.json says",
+            evidence=[f"missing: {missing[:3]}", f"unknown: {unknown[:3]}"],
+            next_step="Give a checkpoint of this trainer.",
+        )

@@ -1,0 +1,56 @@
+"""What a clip is asked in training: the shipped words to the letter, and answers that are valid bodies."""
+
+import numpy as np
+
+from edge.answer.prompts import default_text, prompt_from
+from edge.config import PromptSettings
+from edge.demo.world import draw_scene, truth
+from edge.messages import BODIES
+from export.demo.lessons import body_text, lessons, texts
+
+
+def shipped(kind: str) -> str:
+    return prompt_from(PromptSettings(name=kind, kind=kind)).text
+
+
+def form(kind: str) -> str:
+    """Return the sentence that ends every prompt of a kind."""
+    return prompt_from(PromptSettings(name=kind, kind=kind, text="Words.")).text.rpartition("\n")[2]
+
+
+def test_the_shipped_prompts_are_taught_to_the_letter() -> None:
+    rng = np.random.default_rng(0)
+    true = truth(draw_scene(1, "a"))
+    asked = [lesson.prompt for _ in range(40) for lesson in lessons(true, rng, count=4, full=1.0)]
+    for kind in ("summary", "spatial"):
+        assert asked.count(shipped(kind)) > 10
+        assert sum(default_text(kind) in prompt for prompt in asked) < 40  # and others as well
+
+
+def test_every_json_answer_is_a_body() -> None:
+    rng = np.random.default_rng(0)
+    found = set()
+    for seed in range(20):
+        for lesson in lessons(truth(draw_scene(seed, "c")), rng, count=4, full=1.0):
+            kind = next((kind for kind in BODIES if lesson.prompt.endswith(form(kind))), None)
+            assert (kind is not None) == lesson.answer.startswith("{")
+            if kind is not None:
+                assert (
+                    body_text(BODIES[kind].model_validate_json(lesson.answer).model_dump()) == lesson.answer
+                )
+                found.add(kind)
+    assert found == set(BODIES)
+
+
+def test_fewer_questions_are_a_choice_of_all() -> None:
+    rng = np.random.default_rng(0)
+    true = truth(draw_scene(2, "a"))
+    asked = {lesson.prompt for _ in range(60) for lesson in lessons(true, rng, count=2, full=0.0)}
+    assert {"Summary in JSON.", "Boxes in JSON."} < asked
+    assert all(len(lessons(true, rng, count=count, full=0.0)) == count for count in (1, 2, 3, 4))
+
+
+def test_the_tokenizer_reads_every_prompt_and_the_same_text_each_time() -> None:
+    words = list(texts(clips=6, seed=1))
+    assert words == list(texts(clips=6, seed=1))
+    assert any(text.endswith(" seconds>") for text in words)
