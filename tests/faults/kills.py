@@ -39,9 +39,7 @@ SECONDS = 2.0
 FAST = "door"  # a file read as fast as the model works
 PACED = "yard"  # a file played at its own pace: its clips are times
 ANSWER_S = 0.05  # of the stand-in
-LATE_S = (
-    1.0  # from the beginning of a clip on the clock until it is in the ledger: its first pair, and a turn
-)
+LATE_S = 5.0  # at most, on a machine that starves: from a clip's beginning until its first pair opens it
 EARLY = 0.3  # of the lives end at any moment after their start, the others some time after their first clip's beginning
 EARLY_S = 1.2
 FLOW_S = 0.6
@@ -300,20 +298,19 @@ class Campaign:
                 f"{camera}: the ledger says {told} s, subscribers heard {heard} ms"
             )
             assert row.in_hand_s == 0
-        self._assert_clock(dict(opened[PACED]), ends[PACED])
+        self._assert_clock(opened[PACED], ends[PACED])
         return sum(map(len, ends.values()))
 
-    def _assert_clock(self, first_of: dict[int, int], ends: dict[int, dict[str, Any]]) -> None:
+    def _assert_clock(self, opened: list[tuple[int, int]], ends: dict[int, dict[str, Any]]) -> None:
         """Clips of one life touch each other, reach to its death, and do not reach into the next life."""
         lives: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        life_of = {seq: life for life, seq in first_of.items()}
-        life = -1
-        for seq in sorted(ends):
-            life = life_of.get(seq, life)
+        for life, seq in opened:  # without one whose line in the journal was cut off
             lives[life].append(ends[seq])
         for before, after in pairwise(ends[seq] for seq in sorted(ends)):
             assert _time(before, "t_end") <= _time(after, "t_start"), "two clips of one camera overlap"
         for life, clips in lives.items():
+            for before, after in pairwise(clips):
+                assert before["t_end"] == after["t_start"], f"life {life}: a hole between two clips"
             if 0 <= life < len(self._deaths):
                 covered = _time(clips[-1], "t_end") + timedelta(seconds=LATE_S)
                 assert covered >= self._deaths[life].time, f"life {life}: time before its death is in no clip"
