@@ -24,7 +24,8 @@ from edge.daemon.children import Asked
 from edge.daemon.dispatch import Dispatcher
 from edge.daemon.effects import Ask, Effect, Unasked
 from edge.daemon.paused import PausedFile
-from edge.deliver.commands import Incoming, Intake, Refusal, Request
+from edge.deliver.commands import Intake, Refusal, Request
+from edge.deliver.connection import Incoming
 from edge.deliver.outbox import Outgoing
 from edge.deliver.topics import Topics
 from edge.errors import EdgeError

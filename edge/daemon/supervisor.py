@@ -55,7 +55,6 @@ from edge.daemon.operator import Operator
 from edge.daemon.recording import Now
 from edge.daemon.slots import Slot
 from edge.daemon.startup import checked, signals
-from edge.deliver.commands import Incoming
 from edge.deliver.mqtt import Publisher
 from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
 from edge.deliver.topics import Topics
@@ -153,14 +152,7 @@ class Supervisor:
             )
             for camera in settings.camera
         ]
-        self._publisher = Publisher(
-            settings.mqtt,
-            topics,
-            outbox,
-            client_id=f"edgeclip-{settings.device.id}",
-            subscriptions=[topics.commands()] if settings.commands.enabled else [],
-            on_message=self._arrived,
-        )
+        self._publisher = Publisher(settings.mqtt, topics, outbox, client_id=f"edgeclip-{settings.device.id}")
         self._operator = Operator(
             settings,
             topics,
@@ -175,6 +167,8 @@ class Supervisor:
             reread=reread,
             reconfigure=self._reconfigure,
         )
+        if settings.commands.enabled:
+            self._publisher.subscribe(topics.commands(), self._operator.arrived, retained=False)
         self._inference_main = inference
         self._inference = Slot()
         self._inference_waits = False  # for us, so its silence means nothing
@@ -244,10 +238,6 @@ class Supervisor:
             for camera in self._cameras:
                 if child is camera.slot.child:
                     camera.take(message)
-
-    def _arrived(self, message: Incoming) -> Outgoing | None:
-        """In the publisher's thread: something came from the broker."""
-        return self._operator.arrived(message)
 
     def _watch(self) -> None:
         """Start again what is due, and kill what hangs."""

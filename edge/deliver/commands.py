@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from edge.deliver.connection import Incoming
 from edge.deliver.store import Outgoing
 from edge.deliver.topics import RESPONSE_TOPIC_BYTES, Topics
 from edge.errors import DeliveryError
@@ -40,17 +41,6 @@ class RefusedError(DeliveryError):
     def __init__(self, reason: RefusalReason, what: str) -> None:
         super().__init__(what)
         self.reason: RefusalReason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message as the broker delivered it; ``response_topic`` and ``correlation`` are MQTT 5's, else empty."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    response_topic: str = ""
-    correlation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

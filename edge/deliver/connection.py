@@ -23,7 +23,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config import MqttSettings
-from edge.deliver.commands import Incoming
 from edge.errors import DeliveryError, EdgeError
 
 ONLINE = b"online"
@@ -64,6 +63,23 @@ class Receipt:
 
     parcel: Parcel
     refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message that somebody else published.
+
+    Attributes:
+        retain: True for what the broker had kept; under MQTT 5 also for what it is asked to keep from now on.
+        response_topic: MQTT 5: where its sender wants the reply, or "".
+        correlation: MQTT 5: what the reply carries back, or b"".
+    """
+
+    topic: str
+    payload: bytes
+    retain: bool
+    response_topic: str = ""
+    correlation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,16 +264,21 @@ class Connection:
         """Whether the network does not take what was sent."""
         return self._client.want_write()
 
-    def subscribe(self, topic: str) -> None:
-        """Ask for messages, QoS 1; under MQTT 5 not for retained ones, and such as were meant to be are marked.
+    def subscribe(self, topic: str, *, retained: bool = True) -> None:
+        """Ask for the messages of a topic; what the broker has retained there comes before anything sent later.
+
+        Args:
+            topic: A topic or filter.
+            retained: False: leave out, where MQTT 5 allows it, what the broker has retained.
 
         Raises:
             LostError: The connection is gone.
         """
         if self._five:
-            options = SubscribeOptions(
-                qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
+            handling = (
+                SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if retained else SubscribeOptions.RETAIN_DO_NOT_SEND
             )
+            options = SubscribeOptions(qos=1, retainAsPublished=not retained, retainHandling=handling)
             code, mid = self._client.subscribe(topic, options=options)
         else:
             code, mid = self._client.subscribe(topic, qos=1)

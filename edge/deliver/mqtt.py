@@ -14,18 +14,20 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from paho.mqtt.client import topic_matches_sub
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge.config import MqttSettings
-from edge.deliver.commands import REPLIES, Incoming
+from edge.deliver.commands import REPLIES
 from edge.deliver.connection import (
     OFFLINE,
     ONLINE,
     TIMEOUT_S,
     Connection,
+    Incoming,
     LostError,
     Parcel,
     ProtocolRefusedError,
@@ -81,6 +83,12 @@ class Acked:
 PublisherEvent = Connected | Disconnected | Acked
 
 
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    hear: Callable[[Incoming], Outgoing | None]
+    retained: bool
+
+
 class Publisher:
     """Delivers one outbox to one broker. The methods may be called from any thread and do not wait for the network.
 
@@ -89,9 +97,6 @@ class Publisher:
         topics: Where availability goes.
         outbox: What to deliver; messages leave it here.
         client_id: Name at the broker, one per device: a second one with the same name takes the first one's place.
-        subscriptions: Filters that every connection subscribes to.
-        on_message: Given what arrives for them, in the publisher's thread, which reads no further until it returns; what
-            it returns is sent at once, QoS 0, unless the network is backed up.
         on_event: Told of connects, losses and acknowledgements, in the publisher's thread; what it raises is logged.
         backoff: Pauses between attempts to connect.
         ack_timeout_s: How long an acknowledgement may take before the connection counts as dead, seconds.
@@ -104,8 +109,6 @@ class Publisher:
         outbox: Outbox,
         *,
         client_id: str,
-        subscriptions: Sequence[str] = (),
-        on_message: Callable[[Incoming], Outgoing | None] = lambda _message: None,
         on_event: Callable[[PublisherEvent], None] = lambda _event: None,
         backoff: Backoff = Backoff(),
         ack_timeout_s: float = ACK_TIMEOUT_S,
@@ -114,13 +117,12 @@ class Publisher:
         self._topics = topics
         self._outbox = outbox
         self._client_id = client_id
-        self._subscriptions = tuple(subscriptions)
-        self._on_message = on_message
         self._on_event = on_event
         self._backoff = backoff
         self._ack_timeout_s = ack_timeout_s
         self._lock = threading.Lock()  # guards what other threads hand over: _retained, _stale, _telemetry
         self._retained: dict[str, bytes] = {}
+        self._subscriptions: dict[str, _Subscription] = {}
         self._stale: dict[
             str, None
         ] = {}  # topics of _retained that this connection has not published, in order
@@ -166,6 +168,19 @@ class Publisher:
     def oldest_unacked_s(self) -> float:
         """For how long the oldest message in flight has waited for its acknowledgement; 0.0 where none does."""
         return self._oldest_s
+
+    def subscribe(
+        self, topic: str, hear: Callable[[Incoming], Outgoing | None], *, retained: bool = True
+    ) -> None:
+        """Listen to a topic or a filter on every connection; belongs before `start`.
+
+        Args:
+            topic: What to listen to.
+            hear: Given each message, in the publisher's thread, which reads no further until it returns; what it returns
+                is sent at once, QoS 0, unless the network is backed up, and what it raises is logged.
+            retained: False: leave out, where MQTT 5 allows it, what the broker has retained.
+        """
+        self._subscriptions[topic] = _Subscription(hear, retained)
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -285,8 +300,8 @@ class Publisher:
 
     def _welcome(self, connection: Connection) -> None:
         connection.send(Parcel(self._topics.availability(), ONLINE, retain=True))
-        for topic in self._subscriptions:
-            connection.subscribe(topic)
+        for topic, subscription in self._subscriptions.items():
+            connection.subscribe(topic, retained=subscription.retained)
         with self._lock:
             self._stale = dict.fromkeys(self._retained)
             self._telemetry.clear()
@@ -354,17 +369,22 @@ class Publisher:
             raise LostError("the broker acknowledges nothing")
 
     def _hear(self, connection: Connection) -> None:
-        """Hand on what arrived, and send what is to be said at once."""
-        for topic, why in connection.refused_subscriptions():
-            _LOG.warning("the broker refuses the subscription to %s: %s", topic, why)
+        """Hand on what has arrived, and send what is to be said at once."""
         for message in connection.arrived():
-            try:
-                answer = self._on_message(message)
-            except Exception:  # noqa: BLE001 - one message must not end delivery
-                _LOG.exception("the owner of the publisher failed on a message")
-                continue
-            if answer is not None and not connection.backed_up:
-                connection.send_unconfirmed(answer.topic, answer.payload)
+            for topic, subscription in self._subscriptions.items():
+                if not topic_matches_sub(topic, message.topic):
+                    continue
+                try:
+                    answer = subscription.hear(message)
+                except Exception:  # noqa: BLE001 - whatever somebody else sends must not end delivery
+                    _LOG.exception("a message on %s could not be dealt with", topic)
+                    continue
+                if answer is not None and not connection.backed_up:
+                    connection.send_unconfirmed(answer.topic, answer.payload)
+        for topic, reason in connection.refused_subscriptions():
+            if topic not in self._refused:
+                self._refused.add(topic)
+                _LOG.warning("the broker refuses the subscription to %s: %s", topic, reason)
 
     def _judge(self, receipt: Receipt) -> None:
         """Hold back a camera of which the broker refused a message: it stays first in line, and is tried again.

@@ -15,12 +15,12 @@ from edge.deliver.commands import (
     CORRELATION_MAX_BYTES,
     PAYLOAD_MAX_BYTES,
     Bucket,
-    Incoming,
     Intake,
     Refusal,
     Request,
     parse,
 )
+from edge.deliver.connection import Incoming
 from edge.deliver.topics import RESPONSE_TOPIC_BYTES, Topics
 from edge.messages import VERBS, Command, RefusalReason, command_schema, published_schema
 
