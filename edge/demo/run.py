@@ -99,7 +99,9 @@ def run_demo(*, seconds: float, as_json: bool, write: Callable[[str], None]) -> 
         shown = 0
         with _daemon(config) as daemon:
             deadline = time.monotonic() + _LIMIT_S
-            while not _complete(subscriber.received):
+            # The service ends by itself once its video has ended and is delivered; then its last health message may
+            # still count what was sent after it.
+            while daemon.poll() != 0 and not _complete(subscriber.received):
                 if daemon.poll() is not None or time.monotonic() > deadline:
                     raise _failed(daemon, Path(directory) / "log")
                 subscriber.wait_for(_longer_than(shown), 0.5)
