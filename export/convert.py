@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from edge import __version__
 from edge.errors import ModelError
 from edge.model.bundle import Bundle, open_bundle
 from edge.model.manifest import (
@@ -167,7 +167,7 @@ def _manifest(
     return Manifest(
         schema_="edgeclip.bundle/1",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        software=f"edgeclip {_version()}",
+        software=f"edgeclip {__version__}",
         model=Model(
             id=checkpoint.id,
             revision=checkpoint.revision,
@@ -203,10 +203,3 @@ def _manifest(
         prompt=checkpoint.prompt,
         generation=checkpoint.generation,
     )
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("edgeclip")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
