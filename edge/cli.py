@@ -191,21 +191,44 @@ def demo(
 
 
 @app.command()
+def bench(
+    *,
+    bundle: BundleOption,
+    seconds: Length = 60.0,
+    fps: Fps = 8.0,
+    threads: Threads = 0,
+    repeat: Annotated[int, typer.Option(min=1, max=100, help="Measurements of each figure.")] = 3,
+) -> None:
+    """Measure this machine with this bundle, and say what that would mean for a camera. The last line is JSON."""
+    from edge.bench.measure import Workload, measure
+    from edge.bench.report import render
+    from edge.progress import progress
+
+    _check_grid(seconds, fps)
+    work = Workload(_bundle(bundle), seconds=seconds, fps=fps, threads=threads, repeat=repeat)
+    with progress() as watcher:
+        report = measure(work, watcher)
+    typer.echo(render(report))
+    typer.echo(report.payload().decode())
+
+
+@app.command()
 def schema(
     name: Annotated[
         str,
         typer.Argument(
             metavar="NAME",
-            help="answer, skipped, dropped, state, health, reply, command or clip; all without it.",
+            help="answer, skipped, dropped, state, health, reply, command, clip or bench; all without it.",
         ),
     ] = "",
 ) -> None:
-    """Print the JSON Schemas of what is published, of commands, and of what --json prints (clip)."""
+    """Print the JSON Schemas of what is published, of commands, and of what is printed (clip with --json, bench)."""
     from edge.answer.report import report_schema
+    from edge.bench.report import bench_schema
     from edge.messages import PUBLISHED, command_schema, published_schema
 
     schemas = {key: published_schema(key) for key in PUBLISHED}
-    schemas |= {"command": command_schema(), "clip": report_schema()}
+    schemas |= {"command": command_schema(), "clip": report_schema(), "bench": bench_schema()}
     if name and name not in schemas:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(schemas)}", param_hint="NAME")
     typer.echo(json.dumps(schemas[name] if name else schemas, indent=2))

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from edge.shell import Watcher
 
-_PARTS = {"load": "loading the model", "watch": "looking at the clip"}
+_PARTS = {
+    "load": "loading the model",
+    "watch": "looking at the clip",
+    "vision": "measuring vision",
+    "tokens": "measuring prefill and decode",
+    "answers": "measuring answers",
+}
 
 
 class _Silent:

@@ -62,7 +62,7 @@ def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipR
         ModelError: The engine failed.
     """
     from edge.capture.file import FileClip
-    from edge.host.sensors import clock_synced, peak_rss_mib
+    from edge.host.sensors import AnonymousPeak, clock_synced, peak_rss_mib
     from edge.model.bundle import open_bundle
     from edge.model.engine import Engine
     from edge.model.preprocess import scale, video_size
@@ -74,7 +74,7 @@ def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipR
     bundle = open_bundle(request.bundle, cache=cache_directory())
     manifest = bundle.manifest
     loading_s = time.monotonic() - begun
-    memory = _Memory()
+    memory = AnonymousPeak()
     size_for = partial(video_size, ticks=ticks, pixels=manifest.video_pixels, vision=manifest.vision)
     # The video is opened before the model is loaded, which takes longer: a wrong path is told at once.
     with FileClip(
@@ -216,16 +216,3 @@ def _groups(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
     rest = iter(pairs)
     while group := list(islice(rest, _GROUP)):
         yield group
-
-
-class _Memory:
-    """The largest anonymous memory that was seen; the kernel keeps no peak of it."""
-
-    def __init__(self) -> None:
-        self.peak_mib = 0.0
-        self.sample()
-
-    def sample(self) -> None:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("RssAnon:"):
-                self.peak_mib = max(self.peak_mib, int(line.split()[1]) / 1024)

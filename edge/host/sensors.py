@@ -48,6 +48,20 @@ def peak_rss_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+class AnonymousPeak:
+    """The largest anonymous memory of this process that was seen; the kernel keeps no peak of it."""
+
+    def __init__(self) -> None:
+        self.peak_mib = 0.0
+        self.sample()
+
+    def sample(self) -> None:
+        """Look again."""
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("RssAnon:"):
+                self.peak_mib = max(self.peak_mib, int(line.split()[1]) / 1024)
+
+
 def temperature_c(root: Path = THERMAL_ROOT) -> float | None:
     """Return the temperature of the hottest processor zone in degrees Celsius, or None where there is none.
 

@@ -88,6 +88,7 @@ class Arena:
         self._busy = Lock()
         self._marks: weakref.WeakSet[Mark] = weakref.WeakSet()
         self._small: list[NDArray[Any]] = []
+        self._kv: list[NDArray[Any]] = []
         half = manifest.text.rope_dims // 2
         self._cos = np.zeros((rows, half), np.float32)
         self._sin = np.zeros((rows, half), np.float32)
@@ -121,8 +122,7 @@ class Arena:
         for state in manifest.states:
             shape = [rows if dim == "M" else int(dim) for dim in state.shape]
             array = np.zeros(shape, NUMPY[state.dtype])
-            if state.kind != "kv":
-                self._small.append(array)
+            (self._kv if state.kind == "kv" else self._small).append(array)
             states.append((state.input, state.output, value(array)))
         for run in (self._chunk_run, self._step_run):
             for name, tensor in shared.items():
@@ -228,6 +228,22 @@ class Arena:
             self._run(self._chunk_run, end)
         self.next_pos = next_pos
         return self._logits.reshape(-1)
+
+    def pad(self, count: int) -> None:
+        """Append rows of noise that no model has seen: a depth at which to measure, without the work of getting there.
+
+        Raises:
+            ContextFullError: They do not fit.
+        """
+        self.need(count)
+        self._overwrite()
+        rng = np.random.default_rng(self.length)
+        rows = slice(self.length, self.length + count)
+        for cache in self._kv:
+            part = cache[:, :, rows]
+            part[...] = rng.standard_normal(part.shape, np.float32)
+        self.length += count
+        self.next_pos += count
 
     def step(self, token: int) -> NDArray[np.float32]:
         """Append one text token; as `prefill`, without allocating anything."""

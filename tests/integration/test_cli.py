@@ -118,6 +118,28 @@ def test_ask_answers_one_question(edge: Any, video: Path) -> None:
     assert answer["headline"] == answer["text"][:255] != ""
 
 
+def test_bench_prints_a_table_and_one_json_line_that_keeps_its_schema(edge: Any) -> None:
+    result = edge("bench", "--bundle", "demo", "--repeat", "1", "--threads", "1")
+    assert (result.returncode, result.stderr) == (0, "")
+    *table, last = result.stdout.splitlines()
+    report = json.loads(last)
+    jsonschema.validate(report, json.loads(edge("schema", "bench").stdout))
+    clip = report["clip"]
+    assert (clip["pairs"], report["vision"]["width"], report["vision"]["height"]) == (240, 256, 192)
+    assert [rate["depth"] for rate in report["prefill"]][:3] == [0, 4096, 8192]
+    assert [rate["depth"] for rate in report["decode"]] == [rate["depth"] for rate in report["prefill"]]
+    assert 0 < clip["tokens"] - report["prefill"][-1]["depth"] == 512
+    assert report["memory"]["peak_mib"] >= report["memory"]["anonymous_mib"] > 0
+    for word in ("load", "vision", "prefill", "decode", "answer", "fork", "memory"):
+        assert any(line.startswith(word) for line in table)
+    assert f"{clip['per_second']:.2f} s per second of video" in "\n".join(table)
+
+
+def test_bench_of_a_clip_that_does_not_fit_is_one_error(edge: Any) -> None:
+    said = one_error(edge("bench", "--bundle", "demo", "--seconds", "600"), EXIT_FAILURE)
+    assert "does not fit the model's context" in said
+
+
 def test_progress_is_shown_on_a_terminal_and_interrupting_is_quiet(home: Path) -> None:
     mine, terminal = pty.openpty()
     process = subprocess.Popen(
@@ -225,7 +247,8 @@ def test_a_reader_that_goes_away_is_no_traceback(home: Path) -> None:
 
 def test_every_schema_is_printed_by_name_and_together(edge: Any) -> None:
     schemas = json.loads(edge("schema").stdout)
-    assert set(schemas) == {"answer", "skipped", "dropped", "state", "health", "reply", "command", "clip"}
+    published = {"answer", "skipped", "dropped", "state", "health", "reply"}
+    assert set(schemas) == published | {"command", "clip", "bench"}
     for schema in schemas.values():
         jsonschema.Draft202012Validator.check_schema(schema)
     assert json.loads(edge("schema", "health").stdout) == schemas["health"]
