@@ -255,6 +255,10 @@ SkipReason = Literal[
     "interrupted",  # the daemon was killed while the clip was in hand
     "shutdown",  # the daemon was asked to stop before the clip could be answered
     "paused",  # the operator asked the camera to pause
+    "heat",  # the machine is too hot to work, or rests so often that clips come too late
+    "battery",  # the battery is nearly empty
+    "memory",  # the machine has no memory left for clips
+    "power",  # the operator's limit on power, or a supply that is too weak
 ]
 
 

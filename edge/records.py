@@ -113,3 +113,24 @@ class Prompt:
     kind: str
     text: str
     max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done for one clip.
+
+    Attributes:
+        rung: Index into `edge.host.governor.RUNGS`; 0: everything.
+        name: The rung's.
+        causes: Why it is not 0.
+        area: Share of a frame's pixels that the model is shown.
+    """
+
+    rung: int = 0
+    name: str = "full"
+    causes: tuple[str, ...] = ()
+    area: float = 1.0
+
+
+ALL = Effort()
+"""Everything is done."""

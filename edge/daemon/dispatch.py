@@ -7,6 +7,7 @@ the capture and inference processes go in, and effects come out for the supervis
     clock:      tick                                                closes what a dead capture process left open
     inference:  model_ready -> Begin; need_pairs -> More.. End; answered..; model_ready ...
                 model_failed, model_lost                            the clip is tried once more, then given up
+    governor:   govern                                          how much is done for the clips that are begun from now on
     operator:   pause, resume                                       pictures are passed over, clips go on
                 ask -> Ask; asked                                   between two chunks of the clip in hand
                 stop, abandon                                       the service ends
@@ -20,12 +21,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from edge.daemon.effects import Answered, Ask, Begin, ClipEnded, ClipOpened, ClockStepped, Effect, End, More
-from edge.daemon.lane import Lane, away
+from edge.daemon.effects import Answered, Ask, Begin, Effect, End, More
+from edge.daemon.lane import Lane, away, ended
+from edge.daemon.orders import Orders
 from edge.daemon.questions import Questions
 from edge.daemon.recording import Now, Recording, Timeline
-from edge.messages import Answer, SkipReason, clip_id
-from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
+from edge.messages import Answer, SkipReason
+from edge.records import ClipStats, Pair, Prompt, Size
 
 PAIRS_AT_ONCE = 8  # handed to the model in one message
 ATTEMPTS = 2  # of the model on one clip
@@ -64,6 +66,10 @@ class Dispatcher:
         self._told_end = False
         self._turns = 0
         self._stopping = False
+        self._orders = Orders()
+        self._now_ns = 0  # CLOCK_MONOTONIC when last told
+        self._rest_until_ns: int | None = None  # no clip is begun before
+        self._lost = 0
 
     # --- what others may ask ---
 
@@ -100,10 +106,21 @@ class Dispatcher:
         late_s = (now.mono_ns - lane.timeline.start_mono_ns(lane.next_seq)) / 1e9
         return late_s if late_s > GRACE_S else 0.0
 
+    @property
+    def lost_clips(self) -> int:
+        """How many clips were skipped because the model could not keep up."""
+        return self._lost
+
+    def late_clips(self, now: Now) -> float:
+        """Return for how long the oldest whole clip has waited for the model, in lengths of a clip."""
+        return max((lane.late_s(now) for lane in self._lanes.values()), default=0.0) / self._seconds
+
     def wants(self, camera: str) -> bool:
-        """Whether the camera's events should be read on; a lossless source waits while its backlog is full, or paused."""
+        """Whether the camera's events should be read on; a lossless source waits while its clips cannot be begun."""
         lane = self._lanes[camera]
-        return not lane.lossless or self._stopping or (len(lane.waiting) < self._backlog and not lane.paused)
+        if not lane.lossless or self._stopping:
+            return True
+        return len(lane.waiting) < self._backlog and not lane.paused and self._orders.works
 
     def paused(self, camera: str) -> bool:
         """Whether the camera is paused."""
@@ -157,11 +174,13 @@ class Dispatcher:
     def pair(self, camera: str, seq: int, pair: Pair, now: Now) -> list[Effect]:
         """Take a pair of clip ``seq``; of a clip that is over already it is dropped, its gap is in the statistics."""
         lane = self._lanes[camera]
+        self._now_ns = now.mono_ns
         effects, clip = self._reach(lane, seq, now)
         if clip is not None and lane.paused:
             clip.withhold(pair)
         elif clip is not None:
-            clip.offer(pair, lane.source_size)
+            if clip.offer(pair, lane.source_size) and not self._orders.works and clip is not self._hand:
+                self._spare(lane, clip)
             effects += self._feed()
         return effects
 
@@ -190,8 +209,12 @@ class Dispatcher:
         return effects
 
     def tick(self, now: Now) -> list[Effect]:
-        """Open what must have begun, and close what should have been closed."""
+        """Open what must have begun, close what should have been closed, and end the model's rest."""
         effects: list[Effect] = []
+        self._now_ns = now.mono_ns
+        if self._rest_until_ns is not None and now.mono_ns >= self._rest_until_ns:
+            self._rest_until_ns = None
+            effects += self._feed()
         for lane in self._lanes.values():
             if lane.ended or not lane.timeline.paced:
                 continue
@@ -245,6 +268,24 @@ class Dispatcher:
         self._model = "absent"
         self._hungry = False
         return self._questions.lose(detail) + self._attempt_over(detail)
+
+    # --- governor ---
+
+    def govern(self, orders: Orders) -> list[Effect]:
+        """Follow the governor: for clips that are begun from now on, and at once where none may be begun any more."""
+        self._orders = orders
+        if not orders.rests:
+            self._rest_until_ns = None
+        effects: list[Effect] = []
+        if not orders.works:
+            for lane in self._lanes.values():
+                if lane.lossless:
+                    continue
+                while lane.waiting:
+                    effects.append(self._skip(lane.waiting.popleft(), orders.reason, orders.detail))
+                if lane.open is not None and lane.open is not self._hand:
+                    self._spare(lane, lane.open)
+        return effects + self._feed()
 
     # --- operator ---
 
@@ -317,24 +358,7 @@ class Dispatcher:
         return effects, None
 
     def _open(self, lane: Lane, now: Now) -> list[Effect]:
-        seq = lane.next_seq
-        lane.next_seq += 1
-        t_start, step_s = lane.timeline.begin(seq, now)
-        size = lane.source_size or Size(0, 0)
-        plan = ClipPlan(
-            camera=lane.camera,
-            seq=seq,
-            clip_id=clip_id(self._device, lane.camera, self._epoch, seq),
-            t_start=t_start,
-            clock_synced=now.synced,
-            seconds=self._seconds,
-            fps=self._fps,
-            size=size,
-            source_size=size,
-        )
-        lane.open = Recording(plan)
-        opened = ClipOpened(lane.camera, seq, plan.clip_id, t_start, plan.seconds, plan.clock_synced)
-        return [ClockStepped(lane.camera, step_s), opened] if step_s else [opened]
+        return lane.begin(self._device, self._epoch, seconds=self._seconds, fps=self._fps, now=now)
 
     def _close(
         self,
@@ -354,7 +378,9 @@ class Dispatcher:
         if clip.failed:
             effects.append(self._give_up(clip, "inference_failed", "the model failed on it twice"))
         elif clip is not self._hand:
-            if clip.count:
+            if clip.spared:
+                effects.append(self._skip(clip, clip.spared, self._orders.detail))
+            elif clip.count:
                 lane.waiting.append(clip)
             elif self._stopping:
                 effects.append(self._skip(clip, "shutdown", "the service is stopping"))
@@ -363,11 +389,7 @@ class Dispatcher:
             else:
                 effects.append(self._skip(clip, "no_video", away(clip)))
         while len(lane.waiting) > self._backlog and not lane.lossless:
-            effects.append(
-                self._skip(
-                    lane.waiting.popleft(), "backlog", f"{self._backlog} newer clips wait for the model"
-                )
-            )
+            effects.append(self._overflow(lane.waiting.popleft()))
         if lane.eager and not lane.ended and now.mono_ns >= lane.timeline.start_mono_ns(lane.next_seq):
             effects += self._open(lane, now)
         return effects + self._feed()
@@ -388,16 +410,17 @@ class Dispatcher:
             self._model = "busy"
             self._hungry = False
             self._told_end = False
-            clip.rewind()
+            camera, orders = clip.plan.camera, self._orders
+            clip.rewind(stride=orders.stride(camera))
             clip.prompts = clip.prompts or self._prompts
-            asked = tuple(prompt for prompt in clip.prompts if prompt.name not in clip.answered)
-            return [Begin(clip.plan, asked)]
+            asked = [prompt for prompt in clip.prompts if prompt.name not in clip.answered]
+            return [Begin(clip.plan, orders.prompts(camera, asked), orders.effort(camera))]
         clip = self._hand
         if self._model != "busy" or clip is None or not self._hungry or self._told_end:
             return effects
-        if clip.ready():
+        if pairs := clip.take(PAIRS_AT_ONCE, keep=clip.attempts < ATTEMPTS):
             self._hungry = False
-            effects.append(More(clip.take(PAIRS_AT_ONCE, keep=clip.attempts < ATTEMPTS)))
+            effects.append(More(pairs))
         elif clip.stats is not None:
             self._hungry = False
             self._told_end = True
@@ -419,10 +442,14 @@ class Dispatcher:
         With several cameras a clip that is begun early may hold up the others, but at most until it ends, and then no
         clip is begun early before all whole ones are done.
         """
-        if self._stopping:
+        if self._stopping or self._rest_until_ns is not None or not self._orders.works:
             return None
         whole = [lane for lane in self._lanes.values() if lane.waiting]
-        growing = [lane for lane in self._lanes.values() if lane.open and lane.open.ready()]
+        growing = [
+            lane
+            for lane in self._lanes.values()
+            if lane.open and lane.open.ready() and not self._orders.rests
+        ]
         if not whole and not growing:
             return None
         lane = min(whole or growing, key=lambda lane: lane.turn)
@@ -450,6 +477,18 @@ class Dispatcher:
             return self._end(clip, "partial", detail=detail)
         return self._skip(clip, reason, detail)
 
+    def _overflow(self, clip: Recording) -> Effect:
+        """Give up a clip for newer ones."""
+        if self._orders.rests:
+            return self._skip(clip, self._orders.reason, self._orders.detail)
+        self._lost += 1
+        return self._skip(clip, "backlog", f"{self._backlog} newer clips wait for the model")
+
+    def _spare(self, lane: Lane, clip: Recording) -> None:
+        """Hold no pictures of a clip that will be skipped; a lossless source stands still instead."""
+        if not lane.lossless:
+            clip.spare(self._orders.reason)
+
     def _skip(self, clip: Recording, reason: SkipReason, detail: str) -> Effect:
         return self._end(clip, "skipped", reason=reason, detail=detail)
 
@@ -463,17 +502,6 @@ class Dispatcher:
         detail: str = "",
     ) -> Effect:
         clip.free()
-        plan = clip.plan
-        return ClipEnded(
-            camera=plan.camera,
-            seq=plan.seq,
-            clip_id=plan.clip_id,
-            t_start=plan.t_start,
-            t_end=clip.t_end,
-            seconds=plan.seconds if clip.stats is None else clip.stats.seconds,
-            clock_synced=plan.clock_synced,
-            outcome=outcome,
-            answer=answer,
-            reason=reason,
-            detail=detail,
-        )
+        if self._orders.rests and outcome != "skipped":
+            self._rest_until_ns = self._now_ns + round(self._seconds * 1e9)
+        return ended(clip, outcome, answer=answer, reason=reason, detail=detail)

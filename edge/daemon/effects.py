@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from edge.messages import Answer, SkipReason
-from edge.records import ClipPlan, ClipStats, Pair, Prompt
+from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,11 @@ class ClockStepped:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """To inference: work on this clip, and ask these prompts."""
+    """To inference: work on this clip with so much effort, and ask these prompts."""
 
     plan: ClipPlan
     prompts: tuple[Prompt, ...]
+    effort: Effort = ALL
 
 
 @dataclass(frozen=True, slots=True)

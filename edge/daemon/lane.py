@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Literal
 
+from edge.daemon.effects import ClipEnded, ClipOpened, ClockStepped, Effect
 from edge.daemon.recording import Now, Recording, Timeline
-from edge.records import Size
+from edge.messages import Answer, SkipReason, clip_id
+from edge.records import ClipPlan, Size
 
 
 @dataclass(slots=True)
@@ -33,6 +36,33 @@ class Lane:
     ended: bool = False
     turn: int = -1
 
+    def begin(self, device: str, epoch: str, *, seconds: float, fps: float, now: Now) -> list[Effect]:
+        """Begin the next clip; how its time is anchored is told if the wall clock was set."""
+        seq = self.next_seq
+        self.next_seq += 1
+        t_start, step_s = self.timeline.begin(seq, now)
+        size = self.source_size or Size(0, 0)
+        plan = ClipPlan(
+            camera=self.camera,
+            seq=seq,
+            clip_id=clip_id(device, self.camera, epoch, seq),
+            t_start=t_start,
+            clock_synced=now.synced,
+            seconds=seconds,
+            fps=fps,
+            size=size,
+            source_size=size,
+        )
+        self.open = Recording(plan)
+        opened = ClipOpened(self.camera, seq, plan.clip_id, t_start, plan.seconds, plan.clock_synced)
+        return [ClockStepped(self.camera, step_s), opened] if step_s else [opened]
+
+    def late_s(self, now: Now) -> float:
+        """Return for how long the oldest whole clip has waited; 0 where clips wait for the model, not it for them."""
+        if self.lossless or not self.waiting:
+            return 0.0
+        return (now.mono_ns - self.timeline.end_mono_ns(self.waiting[0].plan.seq)) / 1e9
+
     def recorded_s(self, clip: Recording, fps: float) -> float:
         """Return the length of what was delivered of a clip."""
         return min(clip.next_tick / fps, clip.plan.seconds)
@@ -49,3 +79,28 @@ def away(clip: Recording) -> str:
     """Say why a clip without a picture has none."""
     gaps = () if clip.stats is None else clip.stats.gaps
     return gaps[0].reason if gaps else "nothing came from the camera"
+
+
+def ended(
+    clip: Recording,
+    outcome: Literal["answered", "partial", "skipped"],
+    *,
+    answer: Answer | None = None,
+    reason: SkipReason | None = None,
+    detail: str = "",
+) -> ClipEnded:
+    """Return what is to be written and said of a clip that is over."""
+    plan = clip.plan
+    return ClipEnded(
+        camera=plan.camera,
+        seq=plan.seq,
+        clip_id=plan.clip_id,
+        t_start=plan.t_start,
+        t_end=clip.t_end,
+        seconds=plan.seconds if clip.stats is None else clip.stats.seconds,
+        clock_synced=plan.clock_synced,
+        outcome=outcome,
+        answer=answer,
+        reason=reason,
+        detail=detail,
+    )

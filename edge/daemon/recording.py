@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from edge.messages import SkipReason
 from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size, Span
 
 STEP_S = 0.05  # the wall clock may part from the anchored time by this much before the next clip follows it
@@ -112,6 +113,9 @@ class Recording:
         self._joined = 0  # first pair index that the present capture process may deliver
         self._pairs: list[Pair] = []
         self._cursor = 0
+        self._stride = 1  # of the attempt in hand
+        self._shown = -1  # the stretch of ``stride`` pairs that was shown last
+        self.spared: SkipReason | None = None  # why nobody will work on it, so that its pairs are not held
 
     @property
     def closed(self) -> bool:
@@ -153,7 +157,7 @@ class Recording:
             self.plan = replace(self.plan, size=size, source_size=source_size or size)
         self._got[pair.index] = 1
         self._next = pair.index + 1
-        if not self.failed:
+        if not self.failed and not self.spared:
             self._pairs.append(pair)
         return True
 
@@ -229,20 +233,31 @@ class Recording:
         """Return how many pairs wait to be handed out in this attempt."""
         return len(self._pairs) - self._cursor
 
-    def rewind(self) -> None:
-        """Begin an attempt from the first pair."""
+    def rewind(self, *, stride: int = 1) -> None:
+        """Begin an attempt from the first pair; of every ``stride`` places on the grid the first that has one counts."""
         self.attempts += 1
         self._cursor = 0
+        self._stride = stride
+        self._shown = -1
 
     def take(self, limit: int, *, keep: bool) -> tuple[Pair, ...]:
-        """Hand out up to ``limit`` pairs, oldest first; ``keep`` holds them for another attempt."""
-        pairs = tuple(self._pairs[self._cursor : self._cursor + limit])
-        if keep:
-            self._cursor += len(pairs)
-        else:
-            del self._pairs[: self._cursor + len(pairs)]
+        """Hand out up to ``limit`` pairs, oldest first; ``keep`` holds them for another attempt. Thinned: maybe none."""
+        pairs: list[Pair] = []
+        while self._cursor < len(self._pairs) and len(pairs) < limit:
+            pair = self._pairs[self._cursor]
+            self._cursor += 1
+            if pair.index // self._stride != self._shown:
+                self._shown = pair.index // self._stride
+                pairs.append(pair)
+        if not keep:
+            del self._pairs[: self._cursor]
             self._cursor = 0
-        return pairs
+        return tuple(pairs)
+
+    def spare(self, why: SkipReason) -> None:
+        """Let go of a clip that nobody will work on; it is recorded to its end, and then skipped."""
+        self.spared = why
+        self.free()
 
     def free(self) -> None:
         """Let go of all pairs."""

@@ -1,0 +1,99 @@
+"""Makes the dispatcher's orders of what sensors and answers say: one ladder for the machine, one per camera's budget."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+from edge.daemon.orders import Orders
+from edge.host.budget import Costs, Need, Seen, allot, learn
+from edge.host.governor import Inputs, Limits, Standing, Wish, advance, skip_cause, wishes
+from edge.messages import Answer
+
+RECENT = 3  # clips of a camera, the fullest of which is expected to come again
+CELL_SIDE = 32
+
+
+class Regulator:
+    """Keeps where the ladders stand and what clips cost; pure, with the time as an argument.
+
+    Args:
+        limits: Where the causes begin.
+        costs: What is known of this machine and bundle; None: nothing before the first answer.
+        limit_s: Work that all cameras' clips of one length may take together.
+        grid: Pairs of a whole clip.
+        words: Tokens that all answers of a clip may have.
+    """
+
+    def __init__(self, limits: Limits, *, costs: Costs | None, limit_s: float, grid: int, words: int) -> None:
+        self.limits = limits
+        self.costs = costs
+        self._limit_s = limit_s
+        self._grid = grid
+        self._words = words
+        self._machine = Standing()
+        self._wishes: tuple[Wish, ...] = ()
+        self._cameras: dict[str, Standing] = {}
+        self._needs: dict[str, Need] = {}
+        self._kept: dict[str, deque[int]] = {}
+        self._lost = 0
+
+    @property
+    def machine(self) -> Standing:
+        """Where the machine's ladder stands."""
+        return self._machine
+
+    def opened(self, camera: str, *, cells: float) -> None:
+        """Take up a camera: until its first clip is known, everything in it is expected to move."""
+        self._needs[camera] = Need(kept=self._grid, grid=self._grid, cells=cells, words=self._words)
+        self._kept.setdefault(camera, deque(maxlen=RECENT))
+
+    def closed(self, camera: str, kept: int) -> None:
+        """Note how many pairs of a clip the gate let through."""
+        if camera not in self._needs:
+            return
+        first = not self._kept[camera]
+        self._kept[camera].append(kept)
+        self._needs[camera] = replace(self._needs[camera], kept=max(self._kept[camera]))
+        if first:
+            self._cameras.pop(camera, None)  # the guess of the start binds nobody
+
+    def answered(self, answer: Answer) -> None:
+        """Learn from an answer what the work costs."""
+        if self.costs is None:
+            return
+        made = answer.provenance
+        self.costs = learn(
+            self.costs,
+            Seen(
+                pairs=made.pairs,
+                cells=made.frame_height * made.frame_width / CELL_SIDE**2,
+                tokens_in=made.tokens_in,
+                tokens_out=made.tokens_out,
+                vision_s=made.latency.vision,
+                prefill_s=made.latency.prefill,
+                decode_s=made.latency.decode,
+            ),
+        )
+
+    def look(self, inputs: Inputs, now_s: float) -> Orders:
+        """Move the ladders as the time allows, and return what holds now.
+
+        Args:
+            inputs: What is known; ``lost_clips`` since the service began.
+            now_s: The time, never going back.
+        """
+        lost, self._lost = inputs.lost_clips - self._lost, inputs.lost_clips
+        idle = self._machine.what.rests or not self._machine.what.works
+        # Clips that are late because nobody works on them say nothing of the machine.
+        inputs = replace(inputs, lost_clips=lost, late_clips=0.0 if idle else inputs.late_clips)
+        self._wishes = wishes(inputs, self.limits, self._wishes)
+        self._machine = advance(self._machine, self._wishes, now_s)
+        for camera, rung in self._allotted().items():
+            standing = self._cameras.get(camera, Standing(rung=rung, causes=("budget",) if rung else ()))
+            self._cameras[camera] = advance(standing, (Wish("budget", floor=rung),), now_s)
+        return Orders(self._machine, dict(self._cameras), skip_cause(self._wishes, self._machine))
+
+    def _allotted(self) -> Mapping[str, int]:
+        return {} if self.costs is None else allot(self.costs, self._needs, self._limit_s)
