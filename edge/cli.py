@@ -40,6 +40,13 @@ class Scale(StrEnum):
     FAST = "fast"
 
 
+class Mode(StrEnum):
+    """Whether pairs in which nothing new happens are dropped."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
 Config = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The configuration, TOML.", show_default=False)
@@ -59,6 +66,13 @@ Fps = Annotated[float, typer.Option("--fps", help="Frames per second; seconds x 
 Threads = Annotated[int, typer.Option(min=0, max=256, help="Threads of the model; 0: one per physical core.")]
 ScaleOption = Annotated[
     Scale, typer.Option(help="exact: as the model was trained; fast: cheaper, slightly other pixels.")
+]
+GateOption = Annotated[
+    Mode,
+    typer.Option(
+        "--gate",
+        help="auto: pairs of frames in which nothing new happens are dropped; off: the model sees them all.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -84,17 +98,25 @@ def summarize(
     fps: Fps = 8.0,
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
+    gate: GateOption = Mode.OFF,
     as_json: AsJson = False,
 ) -> None:
     """Say what happens in one clip of a video, and where things are."""
     from edge.answer.prompts import prompt_from
-    from edge.config import DEFAULT_PROMPTS
+    from edge.config import DEFAULT_PROMPTS, GateSettings
     from edge.shell import Request
 
     prompts = [prompt_from(settings) for settings in DEFAULT_PROMPTS]
     _check_grid(seconds, fps)
     request = Request(
-        video, _bundle(bundle), start_s=start, seconds=seconds, fps=fps, threads=threads, scale=scale.value
+        video,
+        _bundle(bundle),
+        start_s=start,
+        seconds=seconds,
+        fps=fps,
+        threads=threads,
+        scale=scale.value,
+        gate=GateSettings(mode=gate.value).level,
     )
     _look(request, prompts, as_json=as_json)
 
@@ -110,13 +132,14 @@ def ask(
     fps: Fps = 8.0,
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
+    gate: GateOption = Mode.OFF,
     as_json: AsJson = False,
 ) -> None:
     """Answer one question about one clip of a video."""
     from pydantic import ValidationError
 
     from edge.answer.prompts import prompt_from
-    from edge.config import PromptSettings
+    from edge.config import GateSettings, PromptSettings
     from edge.shell import Request
 
     try:
@@ -125,7 +148,14 @@ def ask(
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="QUESTION") from error
     _check_grid(seconds, fps)
     request = Request(
-        video, _bundle(bundle), start_s=start, seconds=seconds, fps=fps, threads=threads, scale=scale.value
+        video,
+        _bundle(bundle),
+        start_s=start,
+        seconds=seconds,
+        fps=fps,
+        threads=threads,
+        scale=scale.value,
+        gate=GateSettings(mode=gate.value).level,
     )
     _look(request, [prompt_from(settings)], as_json=as_json)
 

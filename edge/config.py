@@ -95,6 +95,18 @@ class PromptSettings(_Section):
         return self
 
 
+class GateSettings(_Section):
+    """``[gate]``: which pairs of frames reach the model; ``threshold`` counts only where ``mode`` is ``auto``."""
+
+    mode: Literal["auto", "off"] = "off"
+    threshold: Annotated[float, Field(ge=0.1, le=20)] = 1.0
+
+    @property
+    def level(self) -> float | None:
+        """The threshold, or None where every pair is sent."""
+        return self.threshold if self.mode == "auto" else None
+
+
 class MqttSettings(_Section):
     """``[mqtt]``: the broker. Certificates are verified whenever ``tls`` is on."""
 
@@ -210,6 +222,7 @@ class Settings(_Section):
     clip: ClipSettings = ClipSettings()
     camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1, max_length=16)]
     prompt: Annotated[tuple[PromptSettings, ...], Field(min_length=1, max_length=16)] = DEFAULT_PROMPTS
+    gate: GateSettings = GateSettings()
     mqtt: MqttSettings = MqttSettings()
     outbox: OutboxSettings = OutboxSettings()
     backlog: BacklogSettings = BacklogSettings()

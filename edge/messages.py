@@ -198,6 +198,9 @@ class Provenance(Message):
         tokens: Tokens before the answer, and tokens of the answer.
         truncated: The answer met its token budget and was closed early.
         repaired: The service changed something in the model's answer before publishing.
+        gate: Threshold of the gate; None: it was off, or is not known of a clip that did not end as it should.
+        pairs_gated: Pairs that the gate dropped, of ``pairs_offered``.
+        tokens_saved: Tokens that these would have taken, at the mean of the pairs that were shown.
     """
 
     model: str
@@ -220,6 +223,9 @@ class Provenance(Message):
     energy_j: float | None
     truncated: bool
     repaired: bool
+    gate: float | None = None
+    pairs_gated: int = 0
+    tokens_saved: int = 0
 
 
 class Answer(Message):

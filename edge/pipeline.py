@@ -56,7 +56,7 @@ class ClipJob:
         self._reserve_tokens = max(_reserve(self.prompts), reserve_tokens)
         self._stream: Stream | None = None
         self._stats: ClipStats | None = None  # once the clip is finished
-        self._pairs = 0
+        self._pairs = self._gated = 0
         self._end_tick = 0  # behind the last pair
         model = engine.bundle.manifest.model
         self._author = Author(
@@ -91,6 +91,7 @@ class ClipJob:
             )
         self._stream.push(pairs)
         self._pairs += len(pairs)
+        self._gated += sum(pair.gated for pair in pairs)
         self._end_tick = 2 * (pairs[-1].index + 1)
 
     def finish(
@@ -203,12 +204,13 @@ class ClipJob:
                 decode_s=reply.decode_s,
                 after_end_s=None if end_mono_ns is None else (time.monotonic_ns() - end_mono_ns) / 1e9,
                 temperature_c=temperature_c(),
+                tokens=stream.timing.tokens,
             ),
         )
 
     def _seen(self) -> ClipStats:
-        """Return what can be said of a clip that is not finished: what reached the model, and nothing of the rest."""
-        pairs = self._pairs
+        """Return what can be said of a clip that is not finished: what was seen up to the last pair that was shown."""
+        pairs = self._pairs + self._gated
         ticks = self._end_tick
         return ClipStats(
             seconds=min(ticks / self.plan.fps, self.plan.seconds),
@@ -220,6 +222,7 @@ class ClipJob:
             late_max_s=0.0,
             gaps=(),
             decode_s=0.0,
+            pairs_gated=self._gated,
         )
 
 

@@ -38,11 +38,15 @@ class Pair:
         index: Position on the clip's grid; the pair holds ticks ``2 * index`` and ``2 * index + 1``.
         time_s: Mean of the two ticks' times, counted from the clip's start.
         frames: uint8, shape (2, height, width, 3), RGB. Where a clip ends on an odd tick the last frame is repeated.
+        score: How much of the picture had changed since the pair before, 0..1; 1 for the first, 0 without a gate.
+        gated: Pairs that the gate dropped between the pair before and this one.
     """
 
     index: int
     time_s: float
     frames: NDArray[np.uint8]
+    score: float = 0.0
+    gated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,12 @@ class ClipStats:
         frames_decoded: Pictures that the decoder delivered inside the clip.
         ticks_repeated: Ticks that show the same picture as the tick before (the camera was slower or late).
         ticks_empty: Ticks for which there was no picture at all (they are in ``gaps`` too and make no pair).
-        pairs: Pairs that were made and offered to the model.
+        pairs: Pairs that the clip had, whether the model was shown them or not.
         late_max_s: Largest age of a picture at its tick.
         gaps: Spans in which the source was away or nothing new came for longer than the limit.
-        decode_s: Seconds of work spent on decoding, conversion and scaling.
+        decode_s: Seconds of work spent on decoding, conversion, scaling and gating.
+        pairs_gated: Pairs that the gate dropped, of ``pairs``.
+        gate: The gate's threshold; None: it was off.
     """
 
     seconds: float
@@ -96,6 +102,8 @@ class ClipStats:
     late_max_s: float
     gaps: tuple[Span, ...]
     decode_s: float
+    pairs_gated: int = 0
+    gate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Request:
         fps: Ticks per second.
         threads: Threads of the model; 0 means one per physical core.
         scale: ``exact`` as the model was trained, or ``fast``: cheaper, slightly other pixels.
+        gate: Threshold of the gate; None: the model sees every pair.
     """
 
     video: Path
@@ -41,6 +42,7 @@ class Request:
     fps: float = 8.0
     threads: int = 0
     scale: Literal["exact", "fast"] = "exact"
+    gate: float | None = None
 
 
 class Watcher(Protocol):
@@ -85,6 +87,7 @@ def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipR
         size_for=size_for,
         resize=scale,
         scale=request.scale,
+        gate=request.gate,
     ) as clip:
         load_begun = time.monotonic()
         with Engine(bundle, threads=request.threads) as engine:
@@ -108,7 +111,7 @@ def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipR
             for group in _groups(clip.pairs()):
                 job.push(group)
                 pairs += len(group)
-                watcher.step(pairs)
+                watcher.step(group[-1].index + 1)
                 memory.sample()
             stats = clip.stats()
             if not pairs or job.stream is None:
@@ -174,6 +177,7 @@ def _report(
         bundle=made.bundle,
         note=made.note,
         fps=request.fps,
+        gate=request.gate,
         frame_width=made.frame_width,
         frame_height=made.frame_height,
         counts=Counts(
@@ -183,6 +187,8 @@ def _report(
             frames_decoded=stats.frames_decoded,
             packets_damaged=damaged,
             pairs=made.pairs,
+            pairs_gated=made.pairs_gated,
+            tokens_saved=made.tokens_saved,
             tokens_video=tokens_video,
             tokens_in=max(answer.provenance.tokens_in for answer in answers),
             tokens_out=sum(answer.provenance.tokens_out for answer in answers),

@@ -75,6 +75,7 @@ class Work:
     """What was done for the clip up to this answer: pairs shown to the model, seconds by stage, heat.
 
     Attributes:
+        tokens: Tokens of these pairs.
         after_end_s: From the clip's last tick to the answer; None where the clip did not happen live.
     """
 
@@ -84,6 +85,7 @@ class Work:
     decode_s: float
     after_end_s: float | None
     temperature_c: float | None
+    tokens: int = 0
 
 
 def assemble(
@@ -152,6 +154,9 @@ def assemble(
             energy_j=None,
             truncated=written.truncated,
             repaired=cleaner.changed,
+            gate=stats.gate,
+            pairs_gated=stats.pairs_gated,
+            tokens_saved=round(stats.pairs_gated * work.tokens / work.pairs) if work.pairs else 0,
         ),
     )
 

@@ -32,12 +32,14 @@ class Counts(Message):
     """What was counted.
 
     Attributes:
-        frames: Ticks of the grid for which there was a picture; all of them reached the model.
+        frames: Ticks of the grid for which there was a picture.
         frames_repeated: Of these, ticks that show the same picture as the tick before.
         frames_empty: Ticks without any picture.
         frames_decoded: Pictures that the video holds in the clip.
         packets_damaged: Packets that could not be decoded and were left out.
         pairs: Pairs of frames that the model was shown.
+        pairs_gated: Pairs that the gate dropped.
+        tokens_saved: Tokens that these would have taken.
         tokens_video: Tokens of the clip before any question.
         tokens_in: The longest context before an answer, question included.
         tokens_out: Tokens of all answers.
@@ -52,6 +54,8 @@ class Counts(Message):
     tokens_video: int
     tokens_in: int
     tokens_out: int
+    pairs_gated: int = 0
+    tokens_saved: int = 0
 
 
 class Seconds(Message):
@@ -84,6 +88,7 @@ class ClipReport(Message):
     fps: float
     frame_width: int
     frame_height: int
+    gate: float | None = None
     counts: Counts
     seconds: Seconds
     memory: Memory

@@ -119,6 +119,12 @@ def _facts(report: ClipReport, width: int) -> Iterator[str]:
         f"{frames}, {counts.pairs} pairs of {report.frame_width} x {report.frame_height} pixels, "
         f"{counts.tokens_video:,} tokens",
     )
+    if counts.pairs_gated:
+        yield fact(
+            "gate",
+            f"{counts.pairs_gated} of {counts.pairs + counts.pairs_gated} pairs held nothing new and were dropped: "
+            f"{counts.tokens_saved:,} tokens saved",
+        )
     if counts.packets_damaged:
         yield fact("damaged", f"{counts.packets_damaged} packets of the video could not be decoded")
     gaps = {(gap.start, gap.end, gap.reason) for answer in report.answers for gap in answer.gaps}

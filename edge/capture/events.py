@@ -39,6 +39,7 @@ class CaptureJob:
         realtime: Files only: at their own pace, or as fast as the receiver takes pairs.
         loop: Files only: start again at the end.
         scale: ``"exact"``: full-size RGB, then ``resize``. ``"fast"``: scaled while it is converted to RGB.
+        gate: Threshold of the gate; None: every pair is sent.
     """
 
     camera: str
@@ -55,6 +56,7 @@ class CaptureJob:
     realtime: bool = True
     loop: bool = False
     scale: Scale = "exact"
+    gate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,14 @@ class PairReady:
 
     seq: int
     pair: Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """Pairs of clip ``seq`` that the gate has dropped; told before a later pair comes, or within a second."""
+
+    seq: int
+    indices: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +119,4 @@ class Beat:
     """The loop turns; sent once a second whatever the source does."""
 
 
-CaptureEvent: TypeAlias = Opened | PairReady | Closed | Away | Back | Ended | Beat
+CaptureEvent: TypeAlias = Opened | PairReady | Gated | Closed | Away | Back | Ended | Beat

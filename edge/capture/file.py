@@ -13,6 +13,7 @@ from edge.capture.clip import NS, Chosen, Done, Grid, Sampler, ticks_in
 from edge.capture.events import Resize, Scale
 from edge.capture.picture import Converter, Decoded
 from edge.capture.playback import Playback
+from edge.capture.sieve import Sieve
 from edge.errors import EmptyVideoError
 from edge.records import ClipStats, Pair, Size
 
@@ -28,6 +29,7 @@ class FileClip:
         size_for: Size at which pictures of a given size reach the model.
         resize: How a picture is scaled when ``scale`` is ``"exact"``.
         scale: See `edge.capture.events.CaptureJob`.
+        gate: Likewise.
 
     Raises:
         VideoError: The file cannot be read or is no video.
@@ -44,6 +46,7 @@ class FileClip:
         size_for: Callable[[Size], Size],
         resize: Resize,
         scale: Scale = "exact",
+        gate: float | None = None,
     ) -> None:
         if start_s < 0 or seconds <= 0:
             raise ValueError(f"a clip needs start_s >= 0 and seconds > 0, not {start_s} and {seconds}")
@@ -51,9 +54,9 @@ class FileClip:
         self._path = path
         self._start_ns = round(start_s * NS)
         self._seconds = seconds
-        self._fps = fps
         self._playback = Playback(str(path))
-        self._converter = Converter(scale, resize)
+        self._grid = Grid(fps, ticks_in(seconds, fps))
+        self._sieve = Sieve(Converter(scale, resize), fps=fps, ticks=self._grid.ticks_per_clip, gate=gate)
         self._stats: ClipStats | None = None
         self.source_size: Size = self._playback.source.size
         self.size: Size = size_for(self.source_size)
@@ -84,26 +87,29 @@ class FileClip:
         return self._stats
 
     def pairs(self) -> Iterator[Pair]:
-        """Yield the pairs in order, each as soon as it is decoded; once.
+        """Yield the pairs in order, each as soon as it is decoded and let through; once.
 
         Raises:
             EmptyVideoError: The video ends before ``start_s``.
         """
         # Time spent by the consumer between pairs is not ours: count only what passes inside this generator.
         began = time.perf_counter()
-        ticks = ticks_in(self._seconds, self._fps)
-        sampler: Sampler[Decoded] = Sampler(Grid(self._fps, ticks))
+        sampler: Sampler[Decoded] = Sampler(self._grid)
         for step in self._steps(sampler):
             if isinstance(step, Done):
-                work_s = self._work_s + time.perf_counter() - began
+                pairs, gated, threshold = self._sieve.end()
                 # The grid ends with its last tick's period; the clip ends where it was asked to.
                 seconds = min(step.stats.seconds, self._seconds)
-                self._stats = replace(step.stats, seconds=seconds, decode_s=work_s)
+                self._work_s += time.perf_counter() - began
+                self._stats = replace(
+                    step.stats, seconds=seconds, decode_s=self._work_s, pairs_gated=gated, gate=threshold
+                )
+                yield from pairs
                 return
-            pair = self._converter.pair(step, self.size)
-            self._work_s += time.perf_counter() - began
-            yield pair
-            began = time.perf_counter()
+            for pair in self._sieve.pairs(step, self.size):
+                self._work_s += time.perf_counter() - began
+                yield pair
+                began = time.perf_counter()
         raise EmptyVideoError(
             f"the video {self._path} ends before the clip begins",
             evidence=[

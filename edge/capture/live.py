@@ -16,13 +16,25 @@ from edge.capture.address import kind_of, masked
 from edge.capture.backoff import Backoff
 from edge.capture.clip import NS, Chosen, Done, Grid, Sampler
 from edge.capture.clock import LATE_LIMIT_NS, ArrivalClock
-from edge.capture.events import Away, Back, Beat, CaptureEvent, CaptureJob, Closed, Ended, Opened, PairReady
+from edge.capture.events import (
+    Away,
+    Back,
+    Beat,
+    CaptureEvent,
+    CaptureJob,
+    Closed,
+    Ended,
+    Gated,
+    Opened,
+    PairReady,
+)
 from edge.capture.picture import Converter, Decoded
 from edge.capture.playback import Playback
 from edge.capture.reader import Reader
+from edge.capture.sieve import Sieve
 from edge.capture.source import END_OF_FILE, NO_PICTURE_S, Source
 from edge.errors import CameraLostError
-from edge.records import Size
+from edge.records import Pair, Size
 
 __all__ = ["CaptureJob", "run_capture"]
 
@@ -34,7 +46,13 @@ STEADY_S = 10.0  # a camera that delivered for so long has recovered, and its ne
 log = logging.getLogger(__name__)
 
 
-def run_capture(job: CaptureJob, send: Callable[[CaptureEvent], None], stop: Callable[[], bool]) -> None:
+def run_capture(
+    job: CaptureJob,
+    send: Callable[[CaptureEvent], None],
+    stop: Callable[[], bool],
+    *,
+    gate: Callable[[], float | None] | None = None,
+) -> None:
     """Sample a source until ``stop`` says so or a file that does not loop has ended.
 
     Args:
@@ -42,6 +60,7 @@ def run_capture(job: CaptureJob, send: Callable[[CaptureEvent], None], stop: Cal
         send: Takes the events, in order, all from this thread; it may block, which holds a file back.
         stop: Asked at least every `POLL_S` seconds, other than while ``send`` blocks. The clip in hand is then
             left open.
+        gate: The threshold of the gate, asked at the beginning of every clip; None: the job's own for ever.
 
     Raises:
         VideoError: A file cannot be read. (A camera that cannot be is `Away` and is tried again.)
@@ -50,7 +69,8 @@ def run_capture(job: CaptureJob, send: Callable[[CaptureEvent], None], stop: Cal
     ticks = round(job.seconds * job.fps)
     if ticks < 1 or abs(ticks - job.seconds * job.fps) > 1e-6:
         raise ValueError(f"{job.seconds} s x {job.fps} FPS is no whole number of ticks")
-    outlet = _Outlet(job, Grid(job.fps, ticks), send, stop, live=kind_of(job.source) != "file")
+    live = kind_of(job.source) != "file"
+    outlet = _Outlet(job, Grid(job.fps, ticks), send, stop, gate or (lambda: job.gate), live=live)
     if outlet.live:
         _run_live(job, outlet)
     else:
@@ -66,6 +86,7 @@ class _Outlet:
         grid: Grid,
         send: Callable[[CaptureEvent], None],
         stop: Callable[[], bool],
+        gate: Callable[[], float | None],
         *,
         live: bool,
     ) -> None:
@@ -76,10 +97,14 @@ class _Outlet:
         self._sampler: Sampler[Decoded] = Sampler(
             grid, first_tick=job.resume_tick, hold_ns=round(job.timeout_s * NS) if live else None
         )
-        self._converter = Converter(job.scale, job.resize)
+        self._gate = gate
+        self._sieve = Sieve(
+            Converter(job.scale, job.resize), fps=job.fps, ticks=grid.ticks_per_clip, gate=gate()
+        )
         self._announced: Size | None = None  # source size of the latest Opened
         self._source_size: Size | None = None  # of the newest picture
         self._size = Size(0, 0)
+        self._seq = job.first_seq  # of the newest pair
         self._work_s = 0.0
         self._beat_at = 0.0
         self._dropping = False
@@ -98,6 +123,7 @@ class _Outlet:
         now = time.monotonic()
         if now >= self._beat_at:
             self._beat_at = now + BEAT_S
+            self._tell_gated()
             self.send(Beat())
 
     def offer(self, at_ns: int, picture: Decoded) -> None:
@@ -137,18 +163,36 @@ class _Outlet:
             if self.stopped():
                 return
             seq = self._job.first_seq + step.clip
+            started = time.perf_counter()
             if isinstance(step, Chosen):
-                started = time.perf_counter()
-                pair = self._converter.pair(step, self._size)
+                self._seq = seq
+                pairs = self._sieve.pairs(step, self._size)
                 self._work_s += time.perf_counter() - started
-                self.send(PairReady(seq, pair))
+                self._deliver(pairs)
             else:
-                self.send(Closed(seq, replace(step.stats, decode_s=self._work_s)))
+                pairs, gated, threshold = self._sieve.end()
+                self._work_s += time.perf_counter() - started
+                self._deliver(pairs)
+                self._tell_gated()
+                stats = replace(step.stats, decode_s=self._work_s, pairs_gated=gated, gate=threshold)
+                self.send(Closed(seq, stats))
                 self._work_s = 0.0
+                self._sieve.threshold = self._gate()
                 # A clip keeps its size; the next one may have another.
                 if self._source_size is not None and self._source_size != self._announced:
                     self._open(self._source_size)
             self.beat()
+
+    def _deliver(self, pairs: list[Pair]) -> None:
+        if pairs:
+            self._tell_gated()  # all of it lies before them
+        for pair in pairs:
+            self.send(PairReady(self._seq, pair))
+
+    def _tell_gated(self) -> None:
+        dropped = self._sieve.dropped()
+        if dropped:
+            self.send(Gated(self._seq, dropped))
 
 
 def _run_live(job: CaptureJob, outlet: _Outlet) -> None:

@@ -136,6 +136,7 @@ class Converter:
         self._resize = resize
         self._reformatter = VideoReformatter()
         self._last: tuple[Decoded, Size, NDArray[np.uint8]] | None = None
+        self._seen: tuple[Decoded, Size, NDArray[np.uint8]] | None = None
 
     def rgb(self, picture: Decoded, size: Size) -> NDArray[np.uint8]:
         """Return the picture as uint8, shape (size.height, size.width, 3), RGB, upright."""
@@ -143,18 +144,30 @@ class Converter:
             self._last = (picture, size, self._convert(picture, size))
         return self._last[2]
 
-    def pair(self, chosen: Chosen[Decoded], size: Size) -> Pair:
+    def pair(self, chosen: Chosen[Decoded], size: Size, *, score: float = 0.0, gated: int = 0) -> Pair:
         """Return a pair of the grid with its pictures converted."""
         frames = np.stack([self.rgb(chosen.first, size), self.rgb(chosen.second, size)])
-        return Pair(chosen.index, chosen.time_s, frames)
+        return Pair(chosen.index, chosen.time_s, frames, score, gated)
+
+    def glance(self, chosen: Chosen[Decoded], size: Size) -> NDArray[np.uint8]:
+        """Return a pair's pictures for the gate, shape (2, height, width, 3): to compare, not for the model."""
+        return np.stack([self._glance(chosen.first, size), self._glance(chosen.second, size)])
+
+    def _glance(self, picture: Decoded, size: Size) -> NDArray[np.uint8]:
+        if self._seen is None or self._seen[0] is not picture or self._seen[1] != size:
+            self._seen = (picture, size, self._scaled(picture, size, Interpolation.AREA))
+        return self._seen[2]
+
+    def _scaled(self, picture: Decoded, size: Size, how: Interpolation) -> NDArray[np.uint8]:
+        stored = picture.orientation.upright(size)
+        frame = self._reformatter.reformat(
+            picture.frame, stored.width, stored.height, "rgb24", interpolation=how
+        )
+        return picture.orientation.apply(_array(frame))
 
     def _convert(self, picture: Decoded, size: Size) -> NDArray[np.uint8]:
         if self._scale == "fast":
-            stored = picture.orientation.upright(size)
-            frame = self._reformatter.reformat(
-                picture.frame, stored.width, stored.height, "rgb24", interpolation=Interpolation.BICUBIC
-            )
-            return picture.orientation.apply(_array(frame))
+            return self._scaled(picture, size, Interpolation.BICUBIC)
         frame = self._reformatter.reformat(picture.frame, format="rgb24")
         rgb = picture.orientation.apply(_array(frame))
         return rgb if picture.size == size else self._resize(rgb, size)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.capture.address import kind_of
-from edge.capture.events import Away, Back, Beat, CaptureJob, Closed, Ended, Opened, PairReady
+from edge.capture.events import Away, Back, Beat, CaptureJob, Closed, Ended, Gated, Opened, PairReady
 from edge.config import CameraSettings, ClipSettings
-from edge.daemon.children import Child, Fatal, Loaded, Lost, Stop, capture_main
+from edge.daemon.children import Child, Fatal, Loaded, Lost, Stop, Tune, capture_main
 from edge.daemon.dispatch import Dispatcher
 from edge.daemon.effects import Effect
 from edge.daemon.recording import Now
@@ -38,6 +38,7 @@ class Camera:
     Args:
         settings: The camera.
         clip: The grid.
+        gate: The gate's threshold; None: every pair is sent.
         dispatcher: Decides; what it wants done goes to ``carry_out``.
         inbox: Where the process is heard.
         carry_out: Does what the dispatcher wants done.
@@ -50,6 +51,7 @@ class Camera:
         self,
         settings: CameraSettings,
         clip: ClipSettings,
+        gate: float | None,
         dispatcher: Dispatcher,
         inbox: queue.SimpleQueue[Any],
         *,
@@ -67,6 +69,7 @@ class Camera:
         )
         self._settings = settings
         self._clip = clip
+        self._gate = gate
         self._dispatcher = dispatcher
         self._inbox = inbox
         self._carry_out = carry_out
@@ -131,6 +134,13 @@ class Camera:
         if not self._held and self.slot.kill_if_silent(limit_s):
             log.error("capture %s has been silent for %.0f s: it is killed", self.name, limit_s)
 
+    def tune(self, gate: float | None) -> None:
+        """Set the gate's threshold from the next clip on; None: every pair is sent."""
+        if gate != self._gate:
+            self._gate = gate
+            if self.slot.child is not None:
+                self.slot.child.send(Tune(gate))
+
     def stop(self) -> None:
         """Ask the process to end, and start no other."""
         if not self.over:
@@ -161,6 +171,7 @@ class Camera:
             realtime=settings.realtime,
             loop=settings.loop,
             scale=settings.scale,
+            gate=self._gate,
         )
         try:
             self.slot.started(Child(f"capture {self.name}", capture_main, job, self._inbox))
@@ -181,6 +192,8 @@ class Camera:
                 if not self._dispatcher.paused(self.name):
                     self.latest = pair.frames[1], time.monotonic()
                 self._carry_out(self._dispatcher.pair(self.name, seq, pair, self._now()))
+            case Gated(seq, indices):
+                self._carry_out(self._dispatcher.gated(self.name, seq, indices, self._now()))
             case Closed(seq, stats):
                 self._carry_out(self._dispatcher.closed(self.name, seq, stats, self._now()))
             case Away():

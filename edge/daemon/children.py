@@ -139,6 +139,13 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Tune:
+    """To capture: another threshold of the gate, from the next clip on; None: every pair is sent."""
+
+    gate: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """Put by `Child` when its process is gone; nothing follows."""
 
@@ -170,15 +177,42 @@ def log_to_stderr(name: str) -> None:
     )
 
 
+class _Orders:
+    """What the supervisor has told a capture process so far."""
+
+    def __init__(self, conn: Connection, gate: float | None) -> None:
+        self._conn = conn
+        self._gate = gate
+        self._stop = False
+
+    def stop(self) -> bool:
+        """Whether to end; the end of the pipe counts as the word."""
+        while not self._stop and self._conn.poll():
+            try:
+                order = self._conn.recv()
+            except EOFError:
+                self._stop = True
+                break
+            if isinstance(order, Tune):
+                self._gate = order.gate
+            else:
+                self._stop = True
+        return self._stop
+
+    def gate(self) -> float | None:
+        """Return the threshold of the gate."""
+        return self._gate
+
+
 def capture_main(conn: Connection, job: CaptureJob) -> None:
     """Run one camera until the supervisor says `Stop`, closes the pipe, or a file ends."""
     begin_child(f"capture {job.camera}")
     from edge.capture.live import run_capture
 
-    # `Stop` is the only message, and the end of the pipe counts as one.
+    orders = _Orders(conn, job.gate)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         try:
-            run_capture(job, conn.send, conn.poll)
+            run_capture(job, conn.send, orders.stop, gate=orders.gate)
         except EdgeError as error:
             conn.send(Fatal(error))
     conn.close()

@@ -177,11 +177,21 @@ class Dispatcher:
         self._now_ns = now.mono_ns
         effects, clip = self._reach(lane, seq, now)
         if clip is not None and lane.paused:
-            clip.withhold(pair)
+            clip.withhold([pair.index])
         elif clip is not None:
             if clip.offer(pair, lane.source_size) and not self._orders.works and clip is not self._hand:
                 self._spare(lane, clip)
             effects += self._feed()
+        return effects
+
+    def gated(self, camera: str, seq: int, indices: Sequence[int], now: Now) -> list[Effect]:
+        """Take that the gate dropped pairs of clip ``seq``."""
+        lane = self._lanes[camera]
+        effects, clip = self._reach(lane, seq, now)
+        if clip is not None and lane.paused:
+            clip.withhold(indices)
+        elif clip is not None:
+            clip.gate(indices)
         return effects
 
     def closed(self, camera: str, seq: int, stats: ClipStats, now: Now) -> list[Effect]:

@@ -33,7 +33,7 @@ from edge.messages import Answer, CommandTotals, RefusalReason
 PROBLEMS_MAX = 20
 PROBLEM_CHARS = 200
 JPEG_QUALITY = 85
-LIVE = ("prompt", "backlog", "health", "commands.per_minute", "privacy")
+LIVE = ("prompt", "gate", "backlog", "health", "commands.per_minute", "privacy")
 """What a reload can change without a restart."""
 
 log = logging.getLogger(__name__)
@@ -248,6 +248,7 @@ class Operator:
         self._settings = self._settings.model_copy(
             update={
                 "prompt": fresh.prompt,
+                "gate": fresh.gate,
                 "backlog": fresh.backlog,
                 "health": fresh.health,
                 "privacy": fresh.privacy,

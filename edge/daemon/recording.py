@@ -18,6 +18,7 @@ STEP_S = 0.05  # the wall clock may part from the anchored time by this much bef
 CAPTURE_RESTARTED = "capture restarted"
 NO_REPORT = "no report from capture"
 PAUSED = "paused"
+_GOT, _GATED = 1, 2  # what became of a pair; 0: nothing came
 CLOCK_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -125,7 +126,12 @@ class Recording:
     @property
     def count(self) -> int:
         """Pairs received so far."""
-        return self._got.count(1)
+        return self._got.count(_GOT)
+
+    @property
+    def gated(self) -> int:
+        """Pairs that the gate dropped so far."""
+        return self._got.count(_GATED)
 
     @property
     def next_tick(self) -> int:
@@ -155,17 +161,25 @@ class Recording:
             return False
         if not self.count:
             self.plan = replace(self.plan, size=size, source_size=source_size or size)
-        self._got[pair.index] = 1
+        self._got[pair.index] = _GOT
         self._next = pair.index + 1
         if not self.failed and not self.spared:
             self._pairs.append(pair)
         return True
 
-    def withhold(self, pair: Pair) -> None:
-        """Pass over a pair that came while the camera was paused: nobody sees it, and its time is accounted for."""
-        if self._next <= pair.index < len(self._got):
-            self._withheld.add(pair.index)
-            self._next = pair.index + 1
+    def withhold(self, indices: Sequence[int]) -> None:
+        """Pass over pairs that came while the camera was paused: nobody sees them, and their time is accounted for."""
+        for index in indices:
+            if self._next <= index < len(self._got):
+                self._withheld.add(index)
+                self._next = index + 1
+
+    def gate(self, indices: Sequence[int]) -> None:
+        """Note pairs that the gate dropped: they were looked at, and are no gap."""
+        for index in indices:
+            if self._next <= index < len(self._got):
+                self._got[index] = _GATED
+                self._next = index + 1
 
     @property
     def paused(self) -> bool:
@@ -187,7 +201,7 @@ class Recording:
         Returns:
             The statistics that hold, also kept in ``stats``.
         """
-        if reported is not None and not self._joined and reported.pairs == self.count:
+        if reported is not None and not self._joined and reported.pairs - reported.pairs_gated == self.count:
             self.stats = reported
         else:
             self.stats = self._reconciled(reported, seconds if reported is None else reported.seconds, reason)
@@ -197,7 +211,7 @@ class Recording:
         fps = self.plan.fps
         ticks = math.ceil(seconds * fps - 1e-6)
         pairs = math.ceil(ticks / 2)
-        got = self.count
+        seen = self.count + self.gated
         joined_s = self._joined * 2 / fps
         told = [] if reported is None else _clipped(reported.gaps, joined_s)
         missing = [
@@ -206,7 +220,7 @@ class Recording:
             if not self._got[index] and not any(_inside(index * 2 / fps, span) for span in told)
         ]
         # The pairs before the join are the least that the lost process must have decoded.
-        before = 2 * self._got[: self._joined].count(1)
+        before = 2 * (self._joined - self._got[: self._joined].count(0))
         if self._joined:
             reason = CAPTURE_RESTARTED
         unseen = [index for index in missing if index not in self._withheld]
@@ -218,13 +232,15 @@ class Recording:
         return ClipStats(
             seconds=seconds,
             ticks=ticks,
-            frames_decoded=before + (2 * got - before if reported is None else reported.frames_decoded),
-            ticks_repeated=0 if reported is None else min(reported.ticks_repeated, 2 * got),
-            ticks_empty=max(ticks - 2 * got, 0 if reported is None else reported.ticks_empty),
-            pairs=got,
+            frames_decoded=before + (2 * seen - before if reported is None else reported.frames_decoded),
+            ticks_repeated=0 if reported is None else min(reported.ticks_repeated, 2 * seen),
+            ticks_empty=max(ticks - 2 * seen, 0 if reported is None else reported.ticks_empty),
+            pairs=seen,
             late_max_s=0.0 if reported is None else reported.late_max_s,
             gaps=tuple(sorted(gaps, key=lambda span: span.start_s)),
             decode_s=0.0 if reported is None else reported.decode_s,
+            pairs_gated=self.gated,
+            gate=None if reported is None else reported.gate,
         )
 
     # --- towards the model ---

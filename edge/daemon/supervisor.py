@@ -145,6 +145,7 @@ class Supervisor:
             Camera(
                 camera,
                 settings.clip,
+                settings.gate.level,
                 self._dispatcher,
                 self.inbox,
                 carry_out=self._carry_out,
@@ -384,6 +385,8 @@ class Supervisor:
         self._settings = settings
         prompts = [prompt_from(prompt) for prompt in settings.prompt]
         self._dispatcher.reconfigure(prompts, backlog=settings.backlog.clips)
+        for camera in self._cameras:
+            camera.tune(settings.gate.level)
         self._announcer.reconfigure(settings)
         self._report_soon()
 
