@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -16,7 +17,7 @@ import typer
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
-    from edge.records import Prompt
+    from edge.config import PromptSettings
     from edge.shell import Request
 
 DEMO = "demo"
@@ -74,6 +75,15 @@ GateOption = Annotated[
         help="auto: pairs of frames in which nothing new happens are dropped; off: the model sees them all.",
     ),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Also write a page to look at: pictures, events, boxes; one file, opens offline.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -99,14 +109,13 @@ def summarize(
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
     gate: GateOption = Mode.OFF,
+    html: Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what happens in one clip of a video, and where things are."""
-    from edge.answer.prompts import prompt_from
     from edge.config import DEFAULT_PROMPTS, GateSettings
     from edge.shell import Request
 
-    prompts = [prompt_from(settings) for settings in DEFAULT_PROMPTS]
     _check_grid(seconds, fps)
     request = Request(
         video,
@@ -118,7 +127,7 @@ def summarize(
         scale=scale.value,
         gate=GateSettings(mode=gate.value).level,
     )
-    _look(request, prompts, as_json=as_json)
+    _look(request, DEFAULT_PROMPTS, html=html, as_json=as_json)
 
 
 @app.command()
@@ -133,17 +142,26 @@ def ask(
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
     gate: GateOption = Mode.OFF,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            "--image",
+            metavar="FILE",
+            help="Ask for places, and write the picture with their boxes: .png or .jpg.",
+            show_default=False,
+        ),
+    ] = None,
+    html: Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer one question about one clip of a video."""
     from pydantic import ValidationError
 
-    from edge.answer.prompts import prompt_from
     from edge.config import GateSettings, PromptSettings
     from edge.shell import Request
 
     try:
-        settings = PromptSettings(name="ask", kind="ask", text=question)
+        settings = PromptSettings(name="ask", kind="spatial" if image else "ask", text=question)
     except ValidationError as error:
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="QUESTION") from error
     _check_grid(seconds, fps)
@@ -157,7 +175,7 @@ def ask(
         scale=scale.value,
         gate=GateSettings(mode=gate.value).level,
     )
-    _look(request, [prompt_from(settings)], as_json=as_json)
+    _look(request, [settings], html=html, image=image, as_json=as_json)
 
 
 @app.command()
@@ -309,21 +327,53 @@ def _check_grid(seconds: float, fps: float) -> None:
         raise typer.BadParameter(message, param_hint="--seconds, --fps") from error
 
 
-def _look(request: Request, prompts: list[Prompt], *, as_json: bool) -> None:
-    """Ask the prompts of one clip and print the report."""
+def _look(
+    request: Request,
+    asked: Sequence[PromptSettings],
+    *,
+    html: Path | None = None,
+    image: Path | None = None,
+    as_json: bool,
+) -> None:
+    """Ask about one clip, print the report and write what else was wanted."""
     import shutil
 
+    from edge.answer.page.view import Asked
+    from edge.answer.prompts import default_text, prompt_from
     from edge.answer.text import render_report
-    from edge.progress import progress
+    from edge.progress import progress, style_of
     from edge.shell import look
+    from edge.show import FORMS, Album, Shown, write
 
+    for path, option in ((html, "--html"), (image, "--image")):
+        _check_writable(path, option)
+    if image is not None and image.suffix.lower() not in FORMS:
+        raise typer.BadParameter(f"{image} ends in none of {', '.join(FORMS)}", param_hint="--image")
+    album = Album(request.fps)
     with progress() as watcher:
-        report = look(request, prompts, watcher)
+        prompts = [prompt_from(settings) for settings in asked]
+        report = look(request, prompts, watcher, on_pairs=album.see)
     if as_json:
         typer.echo(report.payload().decode())
     else:
         width = min(110, shutil.get_terminal_size((100, 24)).columns)
-        typer.echo(render_report(report, width=width))
+        typer.echo(render_report(report, width=width, style=style_of(sys.stdout)))
+    words = tuple(Asked(item.name, item.text.strip() or default_text(item.kind)) for item in asked)
+    shown = Shown(request, report, album, words)
+    if html is not None:
+        write(html, shown.page())
+    if image is not None:
+        write(image, shown.picture(FORMS[image.suffix.lower()]))
+
+
+def _check_writable(path: Path | None, option: str) -> None:
+    """Refuse a path before minutes of work, not after them."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a directory", param_hint=option)
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no directory {path.absolute().parent}", param_hint=option)
 
 
 def main() -> NoReturn:

@@ -1,13 +1,14 @@
-"""A progress bar on standard error, where standard error is a terminal; silence elsewhere."""
+"""What a terminal can show: a progress bar on standard error, bars and colours on standard output; nothing elsewhere."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from edge.answer.text import plain
+from edge.answer.text import Style, plain
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -44,6 +45,15 @@ class _Bar:
     def step(self, done: int) -> None:
         if self._task is not None:
             self._progress.update(self._task, completed=done)
+
+
+def style_of(stream: TextIO) -> Style:
+    """Return what a stream can show; NO_COLOR (no-color.org), set to anything, and TERM=dumb keep colours away."""
+    if not stream.isatty():
+        return Style()
+    encoding = (stream.encoding or "").lower().replace("-", "").replace("_", "")
+    coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    return Style(bars=encoding == "utf8", colour=coloured)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -55,8 +55,20 @@ class Watcher(Protocol):
         """So many steps of it are done."""
 
 
-def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipReport:
+def look(
+    request: Request,
+    prompts: Sequence[Prompt],
+    watcher: Watcher,
+    *,
+    on_pairs: Callable[[Sequence[Pair]], None] | None = None,
+) -> ClipReport:
     """Look at one clip and answer every prompt.
+
+    Args:
+        request: What to look at.
+        prompts: What to ask, in order.
+        watcher: Who is told how far it is.
+        on_pairs: Called with the pairs that the model was given, as it is given them.
 
     Raises:
         VideoError: The video cannot be decoded; EmptyVideoError where it holds no picture from ``start_s`` on.
@@ -110,6 +122,8 @@ def look(request: Request, prompts: Sequence[Prompt], watcher: Watcher) -> ClipR
             pairs = 0
             for group in _groups(clip.pairs()):
                 job.push(group)
+                if on_pairs is not None:
+                    on_pairs(group)
                 pairs += len(group)
                 watcher.step(group[-1].index + 1)
                 memory.sample()

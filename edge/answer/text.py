@@ -8,66 +8,97 @@ from __future__ import annotations
 
 import textwrap
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from edge.answer.report import ClipReport
 from edge.messages import Answer, Event, SeenObject
 
 _BAR = 24  # characters of the timeline
+_BAR_WIDE = 40  # where the terminal is wide enough
+_WIDE = 92
+_AXIS = 20  # columns before the bars
+_MARKS_MAX = 4  # upon one letter; more reach over the lines around it
 _LABEL = 11  # width of the left column of facts
 _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What a terminal can show beyond plain characters: block elements, colours."""
+
+    bars: bool = False
+    colour: bool = False
+
+    def paint(self, code: str, text: str) -> str:
+        """Return the text in a colour or weight (ECMA-48, 8.3.117), where there are any."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
+
+
+PLAIN = Style()
+_BOLD, _DIM, _YELLOW, _CYAN = "1", "2", "33", "36"
+
+
 def plain(text: str) -> str:
-    """Return the text with blanks for line breaks and tabs, and without anything else that could steer a terminal."""
-    spaced = "".join(" " if char in "\t\n\v\f\r\x85\u2028\u2029" else char for char in text)
-    return "".join(
-        char for char in spaced if unicodedata.category(char) not in {"Cc", "Cs"} and char not in _TURNING
-    )
+    """Return the text as one line that steers nothing.
+
+    Line breaks and tabs become blanks; control characters, those that turn the direction of writing and marks stacked
+    beyond four upon one letter are left out.
+    """
+    kept = []
+    stacked = 0
+    for char in text:
+        if char in "\t\n\v\f\r\x85\u2028\u2029":
+            kept.append(" ")
+            continue
+        category = unicodedata.category(char)
+        stacked = stacked + 1 if category in {"Mn", "Me"} else 0
+        if category not in {"Cc", "Cs"} and char not in _TURNING and stacked <= _MARKS_MAX:
+            kept.append(char)
+    return "".join(kept)
 
 
-def render_report(report: ClipReport, *, width: int = 100) -> str:
+def render_report(report: ClipReport, *, width: int = 100, style: Style = PLAIN) -> str:
     """Return what ``edge summarize`` and ``edge ask`` print without ``--json``.
 
     Args:
         report: The report.
         width: Columns of the terminal.
+        style: What the terminal can show.
     """
-    parts = [_warning(report.note, width)] if report.note else []
+    parts = [style.paint(_YELLOW, _wrap(f"note: {report.note}", width))] if report.note else []
     length = report.video.end - report.video.start
-    parts += [render_answer(answer, seconds=length, width=width) for answer in report.answers]
-    parts.append("\n".join(_facts(report, width)))
+    parts += [render_answer(answer, seconds=length, width=width, style=style) for answer in report.answers]
+    parts.append("\n".join(style.paint(_DIM, line) for line in _facts(report, width)))
     return "\n\n".join(parts)
 
 
-def render_answer(answer: Answer, *, seconds: float, width: int = 100) -> str:
+def render_answer(answer: Answer, *, seconds: float, width: int = 100, style: Style = PLAIN) -> str:
     """Return one answer as text, without provenance.
 
     Args:
         answer: The answer.
         seconds: Length of its clip, for the timeline.
         width: Columns of the terminal.
+        style: What the terminal can show.
     """
     if answer.kind == "ask":
         return _wrap(answer.text, width)
-    parts = [_wrap(answer.headline, width)]
+    parts = [style.paint(_BOLD, _wrap(answer.headline, width))]
     if answer.summary:
         parts.append(_wrap(answer.summary, width))
     if answer.events:
-        parts.append("\n".join(["Events", *(_event(event, seconds) for event in answer.events)]))
+        parts.append("\n".join(_timeline(answer.events, seconds, width, style)))
     if answer.objects:
-        parts.append("\n".join(["Objects", *(_object(item) for item in answer.objects)]))
+        lines = [_object(item) for item in answer.objects]
+        parts.append("\n".join([style.paint(_BOLD, "Objects"), *lines]))
     if answer.relations:
-        lines = (
-            f"  {plain(relation.subject)} - {plain(relation.relation)} - {plain(relation.object)}"
+        lines = [
+            _wrap(f"  {relation.subject} - {relation.relation} - {relation.object}", width, " " * 4)
             for relation in answer.relations
-        )
-        parts.append("\n".join(["Relations", *lines]))
+        ]
+        parts.append("\n".join([style.paint(_BOLD, "Relations"), *lines]))
     return "\n\n".join(parts)
-
-
-def _warning(note: str, width: int) -> str:
-    return _wrap(f"note: {note}", width)
 
 
 def _wrap(text: str, width: int, indent: str = "") -> str:
@@ -76,17 +107,50 @@ def _wrap(text: str, width: int, indent: str = "") -> str:
     )
 
 
-def _event(event: Event, seconds: float) -> str:
-    remark = "" if event.valid else "  (impossible times)"
-    return f"  {event.start:5.1f} - {event.end:5.1f} s  |{_bar(event, seconds)}|  {plain(event.what)}{remark}"
+def _timeline(events: Sequence[Event], seconds: float, width: int, style: Style) -> Iterator[str]:
+    """Yield one line per event, its bar under one axis; what does not fit beside the bar goes on below it."""
+    cells = _BAR_WIDE if width >= _WIDE else _BAR
+    left, right = ("▕", "▏") if style.bars else ("|", "|")
+    yield style.paint(_BOLD, "Events")
+    for event in events:
+        when = f"  {event.start:5.1f} - {event.end:5.1f} s  "
+        bar = (_blocks if style.bars else _dashes)(event, seconds, cells)
+        remark = "" if event.valid else "  (impossible times)"
+        margin = len(when) + cells + 4
+        words = _wrap(f"{event.what}{remark}", width - margin).split("\n")
+        yield f"{when}{left}{style.paint(_CYAN, bar)}{right}  {words[0]}"
+        yield from (" " * margin + line for line in words[1:])
+    yield style.paint(_DIM, _axis(_AXIS, cells, seconds))
 
 
-def _bar(event: Event, seconds: float) -> str:
+def _axis(left: int, cells: int, seconds: float) -> str:
+    """Return the line under the bars: where they begin, their middle and end, in seconds."""
+    line = [" "] * (left + cells + 8)
+    for cell, at_s in ((0, 0.0), (cells // 2, seconds / 2), (cells, seconds)):
+        label = f"{at_s:.3g}" + (" s" if cell == cells else "")
+        begin = left + cell - len(label) // 2 * (cell > 0)
+        line[begin : begin + len(label)] = label
+    return "".join(line).rstrip()
+
+
+def _dashes(event: Event, seconds: float, cells: int) -> str:
+    first, last = _ends(event, seconds, cells)
+    return " " * first + "=" * (last - first) + " " * (cells - last)
+
+
+def _blocks(event: Event, seconds: float, cells: int) -> str:
+    """Return the bar in half cells, so that it is twice as exact."""
+    first, last = _ends(event, seconds, 2 * cells)
+    filled = [first <= half < last for half in range(2 * cells)]
+    return "".join(" ▐▌█"[2 * filled[cell] + filled[cell + 1]] for cell in range(0, 2 * cells, 2))
+
+
+def _ends(event: Event, seconds: float, steps: int) -> tuple[int, int]:
+    """Return where a bar begins and ends; it is at least one step long, and empty where the times are impossible."""
     if not event.valid or seconds <= 0:
-        return " " * _BAR
-    first = min(_BAR - 1, int(event.start / seconds * _BAR))
-    last = max(first + 1, min(_BAR, round(event.end / seconds * _BAR)))
-    return " " * first + "=" * (last - first) + " " * (_BAR - last)
+        return 0, 0
+    first = min(steps - 1, int(event.start / seconds * steps))
+    return first, max(first + 1, min(steps, round(event.end / seconds * steps)))
 
 
 def _object(item: SeenObject) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge.answer.report import ClipReport, Counts, Memory, Seconds, Video
-from edge.answer.text import plain, render_report
+from edge.answer.text import Style, plain, render_answer, render_report
 from edge.messages import Answer, Box, Confidence, Event, Gap, Latency, Provenance, Relation, SeenObject
 
 PROVENANCE = Provenance(
@@ -58,7 +58,7 @@ def test_a_person_reads_what_happened_where_and_at_what_cost() -> None:
         ),
     )
     assert "A car stops" in text
-    assert "    0.0 -  30.0 s  |============            |  stops" in text
+    assert "    0.0 -  30.0 s  |====================                    |  stops" in text
     assert "flies  (impossible times)" in text
     assert "car - left of - tree" in text
     assert "0.0 - 60.0 s of a.mp4, which is 79.5 s long; not looked at: 60.0 - 79.5 s" in text
@@ -99,6 +99,48 @@ def test_nothing_steers_the_terminal() -> None:
     assert "[bold]c" in text
 
 
-@pytest.mark.parametrize(("raw", "shown"), [("a\tb\nc", "a b c"), ("é😀", "é😀"), ("\ud800x", "x")])
+def test_a_terminal_that_can_gets_bars_to_the_half_cell_under_one_axis() -> None:
+    events = tuple(
+        Event(what=what, start=start, end=end, valid=start <= end)
+        for what, start, end in (
+            ("walks", 0, 30),
+            ("stops", 30.75, 30.75),
+            ("waits", 45, 60),
+            ("flies", 9, 2),
+        )
+    )
+    lines = render_answer(answer(events=events), seconds=60, width=110, style=Style(bars=True)).split("\n")
+    head = lines.index("Events")
+    assert lines[head + 1 : head + 6] == [
+        f"    0.0 -  30.0 s  ▕{'█' * 20}{' ' * 20}▏  walks",
+        f"   30.8 -  30.8 s  ▕{' ' * 20}▐{' ' * 19}▏  stops",
+        f"   45.0 -  60.0 s  ▕{' ' * 30}{'█' * 10}▏  waits",
+        f"    9.0 -   2.0 s  ▕{' ' * 40}▏  flies  (impossible times)",
+        f"{' ' * 20}0{' ' * 18}30{' ' * 17}60 s",
+    ]
+
+
+def test_words_that_do_not_fit_beside_a_bar_go_on_below_it() -> None:
+    event = Event(what="a person in a dark jacket walks by and is gone", start=0, end=60, valid=True)
+    text = render_answer(answer(events=(event,)), seconds=60, width=72)
+    assert max(len(line) for line in text.split("\n")) <= 72
+    assert f"|  a person in a dark jacket\n{' ' * 47}walks by and is gone\n" in text
+
+
+def test_colours_come_only_where_they_are_wanted() -> None:
+    shown = answer(events=(Event(what="walks", start=0, end=30, valid=True),))
+    assert "\x1b[36m" in render_answer(shown, seconds=60, style=Style(colour=True))
+    assert "\x1b" not in render_answer(shown, seconds=60, style=Style(bars=True))
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("a\tb\nc", "a b c"),
+        ("é😀", "é😀"),
+        ("\ud800x", "x"),
+        ("a" + "\u0301" * 9 + "b", "a" + "\u0301" * 4 + "b"),
+    ],
+)
 def test_plain(raw: str, shown: str) -> None:
     assert plain(raw) == shown

@@ -1,0 +1,123 @@
+"""The whole page: one file, no script, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+from edge import __version__
+from edge.answer.page.facts import file_name, origin, trust, work
+from edge.answer.page.markup import Html, tag
+from edge.answer.page.places import places
+from edge.answer.page.standing import standing
+from edge.answer.page.timeline import timeline
+from edge.answer.page.view import View
+from edge.answer.page.words import DASH, clock
+from edge.messages import Answer
+
+
+def page(view: View) -> bytes:
+    """Return a clip as one HTML document, UTF-8.
+
+    It holds its pictures and its style, and no script. Its Content-Security-Policy allows nothing else: not even a
+    style that somebody smuggled in, since the one it has is named by its hash.
+
+    Args:
+        view: What to show; at least one answer.
+    """
+    first = _first(view)
+    style = _style()
+    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("meta", name="generator", content=f"edgeclip {__version__}"),
+        tag("title", f"{first.headline} · {file_name(view.report.video.path)}"),
+        Html(f"<style>{style}</style>"),
+    )
+    body = tag("body", tag("main", *_sections(view, first)))
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n".encode()
+
+
+def _sections(view: View, first: Answer) -> list[Html]:
+    answers = view.report.answers
+    shown = [_header(view, first)]
+    shown += [_asked(view, answer) for answer in answers if answer.kind == "ask" and answer is not first]
+    shown.append(timeline(view))
+    shown += places(view)
+    shown += [work(view.report), origin(view), trust(view.report)]
+    return shown
+
+
+def _first(view: View) -> Answer:
+    """Return the answer that heads the page: the first summary, else the first of all."""
+    answers = view.report.answers
+    return next((answer for answer in answers if answer.kind == "summary"), answers[0])
+
+
+def _header(view: View, first: Answer) -> Html:
+    video = view.report.video
+    parts = [
+        tag(
+            "p",
+            tag("b", "edgeclip"),
+            tag("span", file_name(video.path), dir="auto"),
+            tag("span", f"{clock(video.start)} {DASH} {clock(video.end)}"),
+            class_="source",
+        )
+    ]
+    if view.report.note:
+        parts.append(
+            tag("p", tag("b", "Do not rely on this. "), view.report.note, class_="warning", role="note")
+        )
+    if first.kind == "ask":
+        parts.append(tag("p", view.words(first.prompt), class_="question", dir="auto"))
+        parts.append(tag("h1", first.text, dir="auto"))
+    else:
+        parts.append(tag("h1", first.headline, dir="auto"))
+        if first.summary:
+            parts.append(tag("p", first.summary, class_="lead", dir="auto"))
+    parts.append(standing(first))
+    parts.append(_figures(view))
+    return tag("header", *parts)
+
+
+def _asked(view: View, answer: Answer) -> Html:
+    heading = f"ask-{answer.prompt}"
+    return tag(
+        "section",
+        tag("h2", view.words(answer.prompt) or "A question", id=heading, dir="auto"),
+        tag("p", answer.text, class_="lead", dir="auto"),
+        standing(answer),
+        aria_labelledby=heading,
+    )
+
+
+def _figures(view: View) -> Html:
+    """Return the numbers that a reader wants first."""
+    report, counts = view.report, view.report.counts
+    events = sum(len(answer.events) for answer in report.answers)
+    objects = sum(len(answer.objects) for answer in report.answers)
+    figures = [
+        (f"{view.length_s:.0f} s", "of video"),
+        (f"{counts.frames:,}", "frame looked at" if counts.frames == 1 else "frames looked at"),
+        (f"{events}", "event" if events == 1 else "events"),
+        (f"{objects}", "object placed" if objects == 1 else "objects placed"),
+        (f"{report.seconds.total:.0f} s", "of work"),
+    ]
+    tiles = [tag("li", tag("b", number), " ", tag("span", what)) for number, what in figures]
+    return tag("ul", *tiles, class_="figures")
+
+
+@cache
+def _style() -> str:
+    return files("edge.answer.page").joinpath("page.css").read_text(encoding="utf-8")

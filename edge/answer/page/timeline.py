@@ -1,0 +1,190 @@
+"""The clip from left to right: its pictures, what the model was shown, and the events as bars over one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edge.answer.page.markup import Html, join, percent, tag
+from edge.answer.page.pictures import image
+from edge.answer.page.view import Shot, View
+from edge.answer.page.words import clock, plural, span
+from edge.messages import Answer, Event
+
+_STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
+_SPANS_MAX = 7
+_LANE_PX = 30
+_BAR_PX = 22
+_BADGE_PX = 11  # radius
+_CHARS = 125  # that fit into the page's full width, roughly; a label is cut to its share of them
+_TICK_S = 0.2  # an event at a single moment still has the picture beside it
+
+
+def timeline(view: View) -> Html:
+    """Return the section with film, axis and events; the events' own cards follow it."""
+    events = [(answer, event) for answer in view.report.answers for event in answer.events]
+    possible = [event for _, event in events if event.valid]
+    return tag(
+        "section",
+        tag("h2", "What happened", id="time"),
+        tag(
+            "figure",
+            _film(view),
+            _axis(view.length_s),
+            _shown(view),
+            _lanes([event for _, event in events], view.length_s) if possible else Html(""),
+            tag("figcaption", _caption(view, events)),
+            class_="timeline",
+        ),
+        _cards(view, [event for _, event in events]),
+        aria_labelledby="time",
+    )
+
+
+def _film(view: View) -> Html:
+    if not view.film:
+        return Html("")
+    share = 160_000 // len(view.film)
+    frames = [
+        tag(
+            "li",
+            image(shot, f"The clip at {clock(shot.time_s)}", max_bytes=share),
+            tag("span", clock(shot.time_s)),
+        )
+        for shot in view.film
+    ]
+    return tag("ol", *frames, class_="film")
+
+
+def _axis(length_s: float) -> Html:
+    marks = []
+    for at_s in _ticks(length_s):
+        x = percent(at_s / length_s)
+        anchor = "start" if at_s == 0 else "end" if at_s == length_s else "middle"
+        marks.append(tag("line", x1=x, x2=x, y1=0, y2=6))
+        marks.append(tag("text", clock(at_s), x=x, y=20, text_anchor=anchor))
+    return tag("svg", *marks, class_="axis", width="100%", height=24, aria_hidden="true")
+
+
+def _shown(view: View) -> Html:
+    counts = view.report.counts
+    bars = [tag("rect", class_="shown", x=0, y=0, width="100%", height=10)]
+    gaps = _gaps(view.report.answers)
+    for start, end, _ in gaps:
+        x, width = percent(start / view.length_s), percent((end - start) / view.length_s)
+        bars.append(tag("rect", class_="unseen", x=x, y=0, width=width, height=10))
+    return tag(
+        "div",
+        tag(
+            "span",
+            f"Shown to the model: {plural(counts.pairs, 'pair')} of frames, {counts.tokens_video:,} tokens",
+        ),
+        tag("svg", *bars, width="100%", height=10, aria_hidden="true"),
+        class_="lane",
+    )
+
+
+def _lanes(events: Sequence[Event], length_s: float) -> Html:
+    possible = [(number, event) for number, event in enumerate(events, start=1) if event.valid]
+    drawn = [_bar(number, event, length_s, _LANE_PX * lane) for lane, (number, event) in enumerate(possible)]
+    height = _LANE_PX * len(possible)
+    grid = [
+        tag("line", class_="grid", x1=percent(at_s / length_s), x2=percent(at_s / length_s), y1=0, y2=height)
+        for at_s in _ticks(length_s)
+    ]
+    return tag("svg", *grid, *drawn, class_="events", width="100%", height=height, aria_hidden="true")
+
+
+def _bar(number: int, event: Event, length_s: float, top: float) -> Html:
+    """Return one event as a bar with its number, and its words on the side that has room for them."""
+    start, end = event.start / length_s, min(1.0, event.end / length_s)
+    middle = top + _LANE_PX / 2
+    shift = _BADGE_PX if start < 0.97 else -_BADGE_PX
+    after, before, inside = 1 - max(end, start + 0.03), start, end - start - 0.03
+    room = max(after, before, inside)
+    place: dict[str, str | int]
+    if room == after:
+        place = {"x": percent(max(end, start + 0.02)), "dx": 12}
+    elif room == inside:
+        place = {"x": percent(start), "dx": 2 * _BADGE_PX + 8, "class_": "label inside"}
+    else:
+        place = {"x": percent(start), "dx": -8, "text_anchor": "end"}
+    label = _cut(event.what, int(room * _CHARS))
+    return tag(
+        "g",
+        tag("rect", class_="bar", x=percent(start), y=top + (_LANE_PX - _BAR_PX) / 2, width=percent(end - start),
+            height=_BAR_PX, rx=4),
+        tag("circle", class_="badge", cx=percent(start), cy=middle, r=_BADGE_PX, transform=f"translate({shift} 0)"),
+        tag("text", str(number), class_="number", x=percent(start), y=middle + 4, dx=shift, text_anchor="middle"),
+        tag("text", label, y=middle + 4, **({"class_": "label"} | place)),
+    )  # fmt: skip
+
+
+def _caption(view: View, events: Sequence[tuple[Answer, Event]]) -> Html:
+    said = [
+        f"{plural(len(events), 'event')} in {clock(view.length_s)}. "
+        if events
+        else "The model named no event. "
+    ]
+    impossible = sum(not event.valid for _, event in events)
+    if impossible:
+        said.append(f"{impossible} of them with impossible times, which no bar can show. ")
+    for start, end, reason in _gaps(view.report.answers):
+        said += [f"Not seen: {span(start, end)} (", tag("bdi", reason), "). "]
+    return join(*said)
+
+
+def _cards(view: View, events: Sequence[Event]) -> Html:
+    if not events:
+        return Html("")
+    cards = []
+    for number, event in enumerate(events, start=1):
+        shot = _still(view, event)
+        when = span(event.start, event.end)
+        cards.append(
+            tag(
+                "li",
+                image(shot, f"The clip at {clock(shot.time_s)}", max_bytes=640_000 // len(events))
+                if shot
+                else Html(""),
+                tag(
+                    "div",
+                    tag("p", tag("b", str(number), class_="badge"), tag("span", when), class_="when"),
+                    tag("p", event.what, class_="what", dir="auto"),
+                    Html("")
+                    if event.valid
+                    else tag("p", "impossible times, as the model wrote them", class_="flag"),
+                ),
+                class_="card" if event.valid else "card doubtful",
+            )
+        )
+    return tag("ol", *cards, class_="cards")
+
+
+def _still(view: View, event: Event) -> Shot | None:
+    if not event.valid:
+        return None
+    middle = (event.start + event.end) / 2
+    near = min(view.stills, key=lambda shot: abs(shot.time_s - middle), default=None)
+    if near is None or not event.start - _TICK_S <= near.time_s <= event.end + _TICK_S:
+        return None
+    return near
+
+
+def _gaps(answers: Sequence[Answer]) -> list[tuple[float, float, str]]:
+    return sorted({(gap.start, gap.end, gap.reason) for answer in answers for gap in answer.gaps})
+
+
+def _ticks(length_s: float) -> Iterator[float]:
+    """Yield the times on the axis: round ones, and the end."""
+    step = next((step for step in _STEPS_S if length_s / step <= _SPANS_MAX), _STEPS_S[-1])
+    at_s = 0.0
+    while at_s < length_s - step / 2:
+        yield at_s
+        at_s += step
+    yield length_s
+
+
+def _cut(text: str, chars: int) -> str:
+    if len(text) <= chars:
+        return text
+    return f"{text[: chars - 1].rstrip()}…" if chars > 8 else ""

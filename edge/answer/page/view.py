@@ -1,0 +1,70 @@
+"""What a page shows of one clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.answer.report import ClipReport
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture of the clip.
+
+    Attributes:
+        time_s: Its tick, from the clip's start.
+        rgb: uint8, shape (H, W, 3).
+    """
+
+    time_s: float
+    rgb: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked under a prompt's name, in the operator's words."""
+
+    prompt: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One clip as it was looked at.
+
+    Attributes:
+        report: The answers and what it took to make them.
+        asked: The questions, by the names that the answers carry.
+        film: Pictures as the model saw them, in order, spread over the clip.
+        stills: Sharper pictures; an event is shown by the one nearest to its middle, if one lies within it.
+        places: The picture that boxes refer to; None where there is none.
+    """
+
+    report: ClipReport
+    asked: tuple[Asked, ...] = ()
+    film: tuple[Shot, ...] = ()
+    stills: tuple[Shot, ...] = ()
+    places: Shot | None = None
+
+    @property
+    def length_s(self) -> float:
+        """Length of the clip."""
+        return self.report.video.end - self.report.video.start
+
+    def words(self, prompt: str) -> str:
+        """Return what was asked under a name, or "" where that is not known."""
+        return next((asked.words for asked in self.asked if asked.prompt == prompt), "")
+
+
+def moments(report: ClipReport) -> list[float]:
+    """Return the times worth a sharp picture: the middle of every event that is possible, in order.
+
+    Args:
+        report: The answers.
+    """
+    return sorted(
+        {(event.start + event.end) / 2 for answer in report.answers for event in answer.events if event.valid}
+    )

@@ -1,0 +1,152 @@
+"""What one run at the shell leaves to look at: pictures kept while the model watched, a page, a picture with boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.answer.page.document import page
+from edge.answer.page.view import Asked, Shot, View, moments
+from edge.answer.picture import Form, annotated
+from edge.answer.report import ClipReport
+from edge.capture.file import FileClip
+from edge.errors import EdgeError
+from edge.model.preprocess import scale
+from edge.records import Pair, Size
+from edge.shell import Request
+
+FILM = 8  # pictures over the timeline: as many as can be made out beside each other
+STILL_PX = 960  # longest side of a sharp picture
+_KEPT_MAX = 64  # pictures held while the clip passes by: 9 MiB at 256 x 192
+FORMS: dict[str, Form] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+
+
+class Album:
+    """Pictures as the model saw them, spread over a clip whose length nobody knows before its end.
+
+    Args:
+        fps: Ticks per second.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._every = 1  # of so many pairs one is kept
+        self._kept: list[tuple[int, Shot]] = []
+        self._last: Shot | None = None
+
+    def see(self, pairs: Sequence[Pair]) -> None:
+        """Look at the next pairs; frames are copied where they are kept."""
+        for pair in pairs:
+            if pair.index % self._every == 0:
+                self._kept.append((pair.index, self._shot(pair, 0)))
+            if len(self._kept) > _KEPT_MAX:
+                self._every *= 2
+                self._kept = [(index, shot) for index, shot in self._kept if index % self._every == 0]
+        if pairs:
+            self._last = self._shot(pairs[-1], 1)
+
+    @property
+    def last(self) -> Shot | None:
+        """The last picture that the model saw."""
+        return self._last
+
+    def film(self, length_s: float, count: int = FILM) -> tuple[Shot, ...]:
+        """Return at most ``count`` pictures, each the nearest to the middle of its share of the clip."""
+        shots = [shot for _, shot in self._kept]
+        wanted = [(place + 0.5) * length_s / count for place in range(count)]
+        near = (
+            {min(shots, key=lambda shot: abs(shot.time_s - at_s)).time_s for at_s in wanted}
+            if shots
+            else set()
+        )
+        return tuple(shot for shot in shots if shot.time_s in near)
+
+    def _shot(self, pair: Pair, frame: int) -> Shot:
+        return Shot((2 * pair.index + frame) / self._fps, pair.frames[frame].copy())
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One finished run: what was wanted, what was found, what was kept and what was asked."""
+
+    request: Request
+    report: ClipReport
+    album: Album
+    asked: tuple[Asked, ...]
+
+    def page(self) -> bytes:
+        """Return the page; the video is opened again for its sharp pictures.
+
+        Raises:
+            VideoError: The video cannot be read any more.
+        """
+        length_s = self.report.video.end - self.report.video.start
+        return page(
+            View(
+                report=self.report,
+                asked=self.asked,
+                film=self.album.film(length_s),
+                stills=tuple(Shot(at_s, self._still(at_s)) for at_s in moments(self.report)),
+                places=self._places(),
+            )
+        )
+
+    def picture(self, form: Form) -> bytes:
+        """Return the picture that boxes refer to, with the boxes and relations of all answers on it.
+
+        Raises:
+            VideoError: The video cannot be read any more.
+        """
+        objects = [item for answer in self.report.answers for item in answer.objects]
+        relations = [item for answer in self.report.answers for item in answer.relations]
+        shot = self._places()
+        assert shot is not None  # noqa: S101  # a clip without a picture has no report; for the type checker
+        return annotated(shot.rgb, objects, relations, form=form)
+
+    def _places(self) -> Shot | None:
+        last = self.album.last
+        return None if last is None else Shot(last.time_s, self._still(last.time_s))
+
+    def _still(self, at_s: float) -> NDArray[np.uint8]:
+        """Return the picture of a moment as the video has it, up to `STILL_PX`: the one that its tick would take."""
+        request = self.request
+        # A moment between two ticks shows what the tick before it showed; a pair may end on a tick that repeats the last.
+        last = math.ceil((self.report.video.end - self.report.video.start) * request.fps - 1e-6) - 1
+        tick_s = min(int(at_s * request.fps + 1e-6), last) / request.fps
+        with FileClip(
+            request.video,
+            start_s=request.start_s + tick_s,
+            seconds=2 / request.fps,
+            fps=request.fps,
+            size_for=_fitted,
+            resize=scale,
+        ) as clip:
+            pair = next(clip.pairs())
+        frame: NDArray[np.uint8] = pair.frames[0]
+        return frame
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole.
+
+    Raises:
+        EdgeError: It cannot be written.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise EdgeError(
+            f"{path} cannot be written",
+            evidence=[str(error.strerror)],
+            next_step="Give another path, or make room.",
+        ) from error
+
+
+def _fitted(source: Size) -> Size:
+    factor = min(1.0, STILL_PX / max(source.height, source.width))
+    return Size(max(1, round(source.height * factor)), max(1, round(source.width * factor)))
