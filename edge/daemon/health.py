@@ -12,7 +12,17 @@ from edge.daemon.children import Loaded
 from edge.daemon.effects import ClipEnded
 from edge.deliver.outbox import ClipRow, CoverageRow, OutboxStats, Outgoing
 from edge.host.sensors import temperature_c
-from edge.messages import Answer, CameraHealth, CommandTotals, Coverage, Health, Skipped, State, message_id
+from edge.messages import (
+    Answer,
+    CameraHealth,
+    CommandTotals,
+    Coverage,
+    GovernorHealth,
+    Health,
+    Skipped,
+    State,
+    message_id,
+)
 
 SOFTWARE = f"edgeclip {__version__}"
 
@@ -123,6 +133,7 @@ def health(
     trouble: str,
     commands: CommandTotals,
     rss: float,
+    governor: GovernorHealth,
 ) -> Health:
     """Say how the device is."""
     return Health(
@@ -145,4 +156,5 @@ def health(
         rss_mib=round(rss, 1),
         temperature_c=temperature_c(),
         commands=commands,
+        governor=governor,
     )

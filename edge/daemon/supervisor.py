@@ -55,6 +55,7 @@ from edge.daemon.operator import Operator
 from edge.daemon.recording import Now
 from edge.daemon.slots import Slot
 from edge.daemon.startup import checked, signals
+from edge.daemon.steward import Steward
 from edge.deliver.announcer import Announcer
 from edge.deliver.commands import Incoming
 from edge.deliver.mqtt import Publisher
@@ -177,6 +178,14 @@ class Supervisor:
             reread=reread,
             reconfigure=self._reconfigure,
         )
+        self._steward = Steward(
+            settings,
+            self._dispatcher,
+            self._cameras,
+            cache_directory(),
+            carry_out=self._carry_out,
+            changed=self._report_soon,
+        )
         self._inference_main = inference
         self._inference = Slot()
         self._inference_waits = False  # for us, so its silence means nothing
@@ -226,6 +235,7 @@ class Supervisor:
             self._announcer.tick()
             if self._stop_s is None:
                 self._carry_out(self._dispatcher.tick(self._now()))
+                self._steward.tick(self._now())
                 self._watch()
             if time.monotonic() >= self._health_s:
                 self._report()
@@ -296,7 +306,7 @@ class Supervisor:
                 self._carry_out(self._dispatcher.need_pairs())
             case AnswerReady(answer):
                 self._inference.fruitful = True
-                self._carry_out(self._dispatcher.answered(answer))
+                self._carry_out(self._dispatcher.answered(self._steward.answered(answer, self._now())))
             case Asked():
                 self._inference.fruitful = True
                 self._dispatcher.asked()
@@ -317,6 +327,7 @@ class Supervisor:
         """Start the cameras, the first time: that is when time begins."""
         first = self._loaded is None
         self._loaded = loaded
+        self._steward.loaded(loaded)
         log.info("the model %s is loaded%s", loaded.model, f" ({loaded.note})" if loaded.note else "")
         if first and self._stop_s is None:
             for camera in self._cameras:
@@ -370,6 +381,11 @@ class Supervisor:
                         self._inference_waits = False
                         self._inference.heard_s = time.monotonic()
                         self._inference.child.send(effect)
+                        if isinstance(effect, Begin):
+                            self._steward.begin([self._inference.child.pid, *self._captures()], self._now())
+
+    def _captures(self) -> list[int]:
+        return [camera.slot.child.pid for camera in self._cameras if camera.slot.child is not None]
 
     def _post(self, messages: Sequence[Outgoing]) -> None:
         self._tell_dropped(self._outbox.add(messages))
@@ -405,6 +421,7 @@ class Supervisor:
 
     def _end_clip(self, end: ClipEnded) -> None:
         messages: list[Outgoing] = []
+        self._steward.ended(end)
         if end.answer is not None:
             messages.append(self._answer(end.answer))
         elif end.outcome == "skipped":
@@ -447,6 +464,7 @@ class Supervisor:
                         [rows[camera.name]] if camera.name in rows else [], missing_s=missing[camera.name]
                     ),
                     paused=self._operator.paused(camera.name),
+                    rung=self._steward.rung(camera.name),
                 )
                 for camera in self._cameras
             ],
@@ -456,6 +474,7 @@ class Supervisor:
             trouble=self._outbox.degraded or self._outbox.notice,
             commands=self._operator.totals(),
             rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
+            governor=self._steward.health(),
         )
         self._publisher.retained(self._topics.health(), message.payload())
         self._notifier.status(health.status_line(total, waiting=waiting.pending))
@@ -496,5 +515,6 @@ class Supervisor:
         for camera in self._cameras:
             camera.close(patience_s=1.0)
         self._report()
+        self._steward.save()
         self._publisher.close(DRAIN_S if self._stop_s is None else CLOSE_S)
         self._notifier.close()
