@@ -20,6 +20,7 @@ from edge.host.devices import Device, this_device
 from edge.host.energy import Account, open_meter
 from edge.host.governor import Inputs, Limits
 from edge.messages import Answer, GovernorHealth
+from edge.records import Census
 
 LOOK_S = 5.0
 SAVE_S = 3600.0
@@ -80,23 +81,29 @@ class Steward:
             words=sum(prompt.max_tokens for prompt in settings.prompt),
         )
 
-    def loaded(self, model: Loaded) -> None:
+    def loaded(self, model: Loaded, now: Now) -> None:
         """Take what is known of the bundle: costs that were learnt before, or else predicted ones."""
-        if model.census is None:
-            return
-        self._key = f"{model.bundle} {self._device.name} {self._device.cores}"
+        if model.census is not None:
+            self._know(model.bundle, model.census)
+        self.look(now)
+
+    def _know(self, bundle: str, census: Census) -> None:
+        self._key = f"{bundle} {self._device.name} {self._device.cores}"
         known = budget.load(self._file, self._key)
         self._regulator.costs = known or budget.predicted(
-            model.census, self._device, cells=PLAN_CELLS, tokens=PLAN_TOKENS
+            census, self._device, cells=PLAN_CELLS, tokens=PLAN_TOKENS
         )
         log.info("clips are planned by %s costs", "measured" if known else "predicted")
 
     def tick(self, now: Now) -> None:
         """Look at the sensors when it is time for it. Between clips and looks nothing is read."""
+        self._account.tick(now.mono_ns / 1e9)
+        if now.mono_ns / 1e9 >= self._look_s:
+            self.look(now)
+
+    def look(self, now: Now) -> None:
+        """Look at the sensors now, and give orders by what they say."""
         now_s = now.mono_ns / 1e9
-        self._account.tick(now_s)
-        if now_s < self._look_s:
-            return
         self._look_s = now_s + LOOK_S
         self._inputs = self._read(now)
         if now_s >= self._save_s:
@@ -133,6 +140,7 @@ class Steward:
             "energy_j": None if energy is None else energy.joules,
             "energy_source": None if energy is None else energy.source,
             "throttled": self._inputs.throttled or self._inputs.under_voltage,
+            "temperature_c": self._inputs.temperature_c or answer.provenance.temperature_c,
         }
         made = answer.provenance.model_copy(update=found)
         return answer.model_copy(update={"provenance": made})
@@ -143,6 +151,11 @@ class Steward:
             self._account.end()
         if end.pairs:
             self._regulator.closed(end.camera, end.pairs)
+
+    @property
+    def temperature_c(self) -> float | None:
+        """Of the hottest processor zone."""
+        return self._inputs.temperature_c
 
     def rung(self, camera: str) -> int:
         """Return where a camera stands."""

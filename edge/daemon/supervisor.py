@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from edge.answer.prompts import prompt_from
@@ -63,7 +64,7 @@ from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
 from edge.deliver.topics import Topics
 from edge.errors import BundleError, EdgeError, ModelError
 from edge.host.notify import Notifier
-from edge.host.sensors import clock_synced, rss_mib
+from edge.host.sensors import SYS, clock_synced, rss_mib
 from edge.messages import Answer, CameraHealth
 
 TURN_S = 0.5  # the loop turns at least so often
@@ -82,6 +83,7 @@ def run(
     *,
     inference: InferenceMain = inference_main,
     reread: Callable[[], Settings] | None = None,
+    sys: Path = SYS,
 ) -> int:
     """Run the service until it is told to stop, or until all its files have ended and been answered.
 
@@ -91,6 +93,7 @@ def run(
         settings: The configuration.
         inference: What runs in the inference process; a module-level function.
         reread: Reads the configuration anew, for `reload`; None: it never changes.
+        sys: Where the machine's sensors are found.
 
     Returns:
         0, the exit code of a clean end.
@@ -102,7 +105,7 @@ def run(
     topics = checked(settings)
     with Outbox(settings.outbox_path(), max_bytes=settings.outbox.max_mib << 20) as outbox:
         supervisor = Supervisor(
-            settings, topics, outbox, inference=inference, reread=reread or (lambda: settings)
+            settings, topics, outbox, inference=inference, reread=reread or (lambda: settings), sys=sys
         )
         with signals(supervisor.inbox):
             supervisor.run()
@@ -118,6 +121,7 @@ class Supervisor:
         outbox: Ledger and queue, open.
         inference: What runs in the inference process.
         reread: Reads the configuration anew.
+        sys: Where the machine's sensors are found.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class Supervisor:
         *,
         inference: InferenceMain,
         reread: Callable[[], Settings],
+        sys: Path,
     ) -> None:
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._settings = settings
@@ -151,7 +156,7 @@ class Supervisor:
                 carry_out=self._carry_out,
                 now=self._now,
                 fail=self._fail,
-                changed=self._report_soon,
+                changed=self._camera_changed,
             )
             for camera in settings.camera
         ]
@@ -185,6 +190,7 @@ class Supervisor:
             cache_directory(),
             carry_out=self._carry_out,
             changed=self._report_soon,
+            sys=sys,
         )
         self._inference_main = inference
         self._inference = Slot()
@@ -327,7 +333,7 @@ class Supervisor:
         """Start the cameras, the first time: that is when time begins."""
         first = self._loaded is None
         self._loaded = loaded
-        self._steward.loaded(loaded)
+        self._steward.loaded(loaded, self._now())
         log.info("the model %s is loaded%s", loaded.model, f" ({loaded.note})" if loaded.note else "")
         if first and self._stop_s is None:
             for camera in self._cameras:
@@ -438,6 +444,11 @@ class Supervisor:
     def _report_soon(self) -> None:
         self._health_s = 0.0
 
+    def _camera_changed(self) -> None:
+        self._report_soon()
+        if self._stop_s is None:
+            self._steward.look(self._now())  # a camera's size decides what its first clip may cost
+
     def _report(self) -> None:
         """Publish the health message, and the line for the service manager."""
         self._health_s = time.monotonic() + self._settings.health.every_s
@@ -474,6 +485,7 @@ class Supervisor:
             trouble=self._outbox.degraded or self._outbox.notice,
             commands=self._operator.totals(),
             rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
+            temperature_c=self._steward.temperature_c,
             governor=self._steward.health(),
         )
         self._publisher.retained(self._topics.health(), message.payload())
