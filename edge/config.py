@@ -169,6 +169,28 @@ class BacklogSettings(_Section):
     clips: Annotated[int, Field(ge=1, le=60)] = 2
 
 
+class GovernorSettings(_Section):
+    """``[governor]``: how much is done when there is little time, room or coolness.
+
+    ``work`` is what all cameras together may take, seconds of work per second of video. ``hot_c`` 0 takes the device's
+    own; ``battery_low`` is percent, ``memory_low`` a share.
+    """
+
+    enabled: bool = True
+    work: Annotated[float, Field(ge=0.05, le=1)] = 0.9
+    hot_c: Annotated[float, Field(ge=0, le=110)] = 0.0
+    battery_low: Annotated[float, Field(ge=0, le=33)] = 20.0
+    memory_low: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+
+
+class PowerSettings(_Section):
+    """``[power]``: watts of the whole device; 0: no cap, and what its profile says it draws idle and busy."""
+
+    cap_w: Annotated[float, Field(ge=0, le=10000)] = 0.0
+    idle_w: Annotated[float, Field(ge=0, le=10000)] = 0.0
+    busy_w: Annotated[float, Field(ge=0, le=10000)] = 0.0
+
+
 class HealthSettings(_Section):
     """``[health]``: how often the health message goes out."""
 
@@ -226,6 +248,8 @@ class Settings(_Section):
     mqtt: MqttSettings = MqttSettings()
     outbox: OutboxSettings = OutboxSettings()
     backlog: BacklogSettings = BacklogSettings()
+    governor: GovernorSettings = GovernorSettings()
+    power: PowerSettings = PowerSettings()
     health: HealthSettings = HealthSettings()
     commands: CommandSettings = CommandSettings()
     privacy: PrivacySettings = PrivacySettings()

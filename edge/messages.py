@@ -196,6 +196,11 @@ class Provenance(Message):
         pairs_offered: Pairs that the clip had.
         fps_effective: New pictures per second of clip.
         tokens: Tokens before the answer, and tokens of the answer.
+        rung: How much was done: 0 for everything, and more for less; ``rung_name`` says what, ``rung_causes`` why
+            (backlog, budget, heat, power, battery, memory).
+        energy_j: Joules that the whole machine used from the moment that the model took up the clip to this answer,
+            by ``energy_source``: ``measured`` by its own meter, or ``estimated`` from processor time and a profile.
+        throttled: Whether the processor was slowed by heat or by a weak supply; None where that cannot be known.
         truncated: The answer met its token budget and was closed early.
         repaired: The service changed something in the model's answer before publishing.
         gate: Threshold of the gate; None: it was off, or is not known of a clip that did not end as it should.
@@ -226,6 +231,10 @@ class Provenance(Message):
     gate: float | None = None
     pairs_gated: int = 0
     tokens_saved: int = 0
+    rung_name: str = ""
+    rung_causes: tuple[str, ...] = ()
+    energy_source: Literal["measured", "estimated"] | None = None
+    throttled: bool | None = None
 
 
 class Answer(Message):
@@ -350,6 +359,33 @@ class CameraHealth(Message):
     restarts: int
     coverage: Coverage
     paused: bool = False
+    rung: int = 0
+
+
+class GovernorHealth(Message):
+    """How much is done, and what the machine says of itself; None where it cannot tell.
+
+    Attributes:
+        rung: For all cameras; a camera that is too much for its budget stands lower, see `CameraHealth`.
+        name: What the rung means.
+        causes: Why it is not 0.
+        throttled: The processor is slowed because of heat.
+        under_voltage: The supply is too weak.
+        memory_available: Share of memory.
+        battery_percent: Of a battery that the machine lives on.
+        power_w: Measured while the model works.
+        work: Seconds of work per second of video of all cameras together that are expected at the present rungs.
+    """
+
+    rung: int
+    name: str
+    causes: tuple[str, ...]
+    throttled: bool
+    under_voltage: bool
+    memory_available: float | None
+    battery_percent: float | None
+    power_w: float | None
+    work: float | None
 
 
 class CommandTotals(Message):
@@ -389,6 +425,7 @@ class Health(Message):
     rss_mib: float
     temperature_c: float | None
     commands: CommandTotals = CommandTotals()
+    governor: GovernorHealth | None = None
 
 
 # --- Commands ----------------------------------------------------------------------------------------------------------

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edge.answer.assemble import Author, Work, Written, assemble
 from edge.answer.schema import model_schema
 from edge.errors import EmptyVideoError, ModelError
 from edge.host.sensors import temperature_c
 from edge.messages import Answer
-from edge.records import ClipPlan, ClipStats, Pair, Prompt
+from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt, Size
 
 if TYPE_CHECKING:
     from edge.model.engine import Engine, Fork, Stream
@@ -34,6 +37,7 @@ class ClipJob:
         device: Name of this device in the answers.
         plan: What is known of the clip.
         prompts: What to ask, in order; at least one.
+        effort: How much is done: pairs of the plan's size are made smaller where it asks for that, and answers say so.
         seed: For sampling; greedy decoding, which is the default, does not use it.
         reserve_tokens: Rows for what `ask` may be asked beside the prompts.
     """
@@ -45,10 +49,12 @@ class ClipJob:
         device: str,
         plan: ClipPlan,
         prompts: Sequence[Prompt],
+        effort: Effort = ALL,
         seed: int = 0,
         reserve_tokens: int = 0,
     ) -> None:
-        self.plan = plan
+        self.plan = _at(plan, effort, engine)
+        self.effort = effort
         self.prompts = tuple(prompts)
         self._engine = engine
         self._device = device
@@ -89,7 +95,7 @@ class ClipJob:
                 round(self.plan.seconds * self.plan.fps),
                 reserve_tokens=self._reserve_tokens,
             )
-        self._stream.push(pairs)
+        self._stream.push([_sized(pair, self.plan.size) for pair in pairs])
         self._pairs += len(pairs)
         self._gated += sum(pair.gated for pair in pairs)
         self._end_tick = 2 * (pairs[-1].index + 1)
@@ -197,6 +203,7 @@ class ClipJob:
             stats=stats,
             prompt=prompt,
             author=self._author,
+            effort=self.effort,
             work=Work(
                 pairs=stream.timing.pairs,
                 vision_s=stream.timing.vision_s,
@@ -224,6 +231,24 @@ class ClipJob:
             decode_s=0.0,
             pairs_gated=self._gated,
         )
+
+
+def _at(plan: ClipPlan, effort: Effort, engine: Engine) -> ClipPlan:
+    """Return the plan with the frame size that the effort leaves."""
+    if effort.area == 1.0:
+        return plan
+    from edge.model.preprocess import shrunk
+
+    return replace(plan, size=shrunk(plan.size, effort.area, engine.bundle.manifest.vision))
+
+
+def _sized(pair: Pair, size: Size) -> Pair:
+    """Return the pair with frames of that size."""
+    if pair.frames.shape[1:3] == (size.height, size.width):
+        return pair
+    from edge.model.preprocess import scale
+
+    return replace(pair, frames=np.stack([scale(frame, size) for frame in pair.frames]))
 
 
 def _reserve(prompts: Sequence[Prompt]) -> int:

@@ -126,7 +126,9 @@ class Simulation:
         self._dispatcher = Dispatcher(
             device="d", epoch="e", seconds=CLIP, fps=2 / PAIR, prompts=PROMPTS, backlog=BACKLOG
         )
-        self._regulator = Regulator(Limits(), costs=None, limit_s=0.9 * CLIP, grid=PAIRS, words=320)
+        self._regulator = Regulator(
+            Limits(), costs=None, seconds=CLIP, limit_s=0.9 * CLIP, grid=PAIRS, words=320
+        )
         self._model = Model()
         self._temperature_c = surroundings_c(0)
         self._gate = 1.0

@@ -38,6 +38,7 @@ class Service:
         sources: Videos or addresses, with more keys of ``[[camera]]``, by camera.
         seconds: Length of a clip.
         more: Further sections of the configuration.
+        governed: Whether the governor may do less, which on a busy machine it might.
         command: What to run, without the configuration.
         env: Added to the environment.
     """
@@ -50,12 +51,13 @@ class Service:
         *,
         seconds: float = 2.0,
         more: str = "",
+        governed: bool = False,
         command: Sequence[str] = STAND_IN,
         env: dict[str, str] | None = None,
     ) -> None:
         self.outbox = directory / "outbox.db"
         self._config = directory / "edge.toml"
-        self._config.write_text(_config(broker, sources, seconds) + more, encoding="utf-8")
+        self._config.write_text(_config(broker, sources, seconds, governed=governed) + more, encoding="utf-8")
         self._command = command
         self._env = {**os.environ, "CACHE_DIRECTORY": str(directory / "cache"), **(env or {})}
         self._lines: list[str] = []
@@ -131,7 +133,9 @@ class Service:
         return row
 
 
-def _config(broker: Mosquitto, sources: dict[str, dict[str, object]], seconds: float) -> str:
+def _config(
+    broker: Mosquitto, sources: dict[str, dict[str, object]], seconds: float, *, governed: bool
+) -> str:
     lines = ["[device]", 'id = "d"', "[bundle]", 'path = "bundle"', "[clip]", f"seconds = {seconds}"]
     for name, keys in sources.items():
         lines += [
@@ -140,7 +144,17 @@ def _config(broker: Mosquitto, sources: dict[str, dict[str, object]], seconds: f
             *(f"{key} = {json.dumps(value)}" for key, value in keys.items()),
         ]
     lines += ["[mqtt]", f'host = "{broker.host}"', f"port = {broker.port}"]
-    return "\n".join([*lines, "[outbox]", 'path = "outbox.db"', "[health]", "every_s = 1.0", ""])
+    return "\n".join(
+        [
+            *lines,
+            "[outbox]",
+            'path = "outbox.db"',
+            "[health]",
+            "every_s = 1.0",
+            *([] if governed else ["[governor]", "enabled = false"]),
+            "",
+        ]
+    )
 
 
 class Heard:

@@ -5,7 +5,7 @@
 It answers every clip with what it was shown, and questions about the clip in hand and the last one of each camera; the
 question's words come back in the answer. ``STAND_IN_ANSWER_S`` makes every answer take so long, ``STAND_IN_CHUNK_S`` every
 chunk; ``STAND_IN_DIES_ON`` names a clip's number on which the process dies each time, in mid-clip, and the question
-"die" kills it.
+"die" kills it. ``STAND_IN_SYS`` names a directory that stands for /sys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edge.daemon.effects import Ask, Begin, End, More
 from edge.errors import EdgeError
 from edge.messages import Answer, message_id
 from edge.model.preprocess import scale
-from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
+from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt, Size
 
 MODEL = "stand-in"
 WORDS = {
@@ -71,6 +71,7 @@ class Model:
         assert isinstance(begin, Begin)
         pairs: list[Pair] = []
         self.hand = begin.plan, pairs
+        self.effort = begin.effort
         while True:
             message = self.receive(NeedPairs())
             if isinstance(message, End):
@@ -82,7 +83,9 @@ class Model:
                 os._exit(9)
         for prompt in begin.prompts:
             time.sleep(float(os.environ.get("STAND_IN_ANSWER_S", "0")))
-            self.conn.send(AnswerReady(answer(self.device, begin.plan, prompt, pairs, message)))
+            self.conn.send(
+                AnswerReady(answer(self.device, begin.plan, prompt, pairs, message, effort=self.effort))
+            )
         self.hand = None
         self.kept[begin.plan.camera] = begin.plan, pairs, message
 
@@ -115,7 +118,9 @@ class Model:
         return Asked(ask.key, begun, tuple(answers))
 
 
-def answer(device: str, plan: ClipPlan, prompt: Prompt, pairs: list[Pair], end: End) -> Answer:
+def answer(
+    device: str, plan: ClipPlan, prompt: Prompt, pairs: list[Pair], end: End, *, effort: Effort = ALL
+) -> Answer:
     shades = len(np.unique([pair.frames.mean().round() for pair in pairs]))
     after_end_s = None if end.end_mono_ns is None else (time.monotonic_ns() - end.end_mono_ns) / 1e9
     return assemble(
@@ -126,6 +131,7 @@ def answer(device: str, plan: ClipPlan, prompt: Prompt, pairs: list[Pair], end: 
         prompt=prompt,
         author=Author(MODEL, "0" * 64, "none", "not a model"),
         work=Work(len(pairs), 0.0, 0.0, 0.0, after_end_s, None),
+        effort=effort,
     )
 
 
@@ -135,7 +141,8 @@ def main() -> int:
 
     try:
         config = Path(sys.argv[1])
-        return run(load(config), inference=inference, reread=lambda: load(config))
+        sys_root = Path(os.environ.get("STAND_IN_SYS", "/sys"))
+        return run(load(config), inference=inference, reread=lambda: load(config), sys=sys_root)
     except EdgeError as error:
         sys.stderr.write(error.render() + "\n")
         return error.exit_code

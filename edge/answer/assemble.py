@@ -36,7 +36,7 @@ from edge.messages import (
     SummaryBody,
     message_id,
 )
-from edge.records import ClipPlan, ClipStats, Prompt
+from edge.records import ALL, ClipPlan, ClipStats, Effort, Prompt
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -97,6 +97,7 @@ def assemble(
     prompt: Prompt,
     author: Author,
     work: Work,
+    effort: Effort = ALL,
 ) -> Answer:
     """Make the published answer of one clip under one prompt.
 
@@ -142,7 +143,9 @@ def assemble(
             frame_width=plan.size.width,
             tokens_in=written.tokens_in,
             tokens_out=written.tokens_out,
-            rung=0,
+            rung=effort.rung,
+            rung_name=effort.name,
+            rung_causes=effort.causes,
             latency=Latency(
                 capture=round(stats.decode_s, 3),
                 vision=round(work.vision_s, 3),

@@ -21,6 +21,7 @@ from edge.daemon.effects import Effect
 from edge.daemon.recording import Now
 from edge.daemon.slots import Slot
 from edge.errors import EdgeError, VideoError
+from edge.records import Size
 
 LEAD_S = 2.0  # from a live camera's start to its first clip: time to connect
 SILENT_S = 15.0  # a capture process beats once a second
@@ -64,6 +65,7 @@ class Camera:
         self.live = kind_of(settings.source) != "file"
         self.state: State = "starting"
         self.slot = Slot()
+        self.size: Size | None = None  # at which the model is shown its pictures
         self.latest: tuple[NDArray[np.uint8], float] | None = (
             None  # picture and time.monotonic of its arrival
         )
@@ -183,6 +185,7 @@ class Camera:
         match event:
             case Opened(source, size, _):
                 self._opened = True
+                self.size = size
                 self._is("live")
                 sizes = (source.width, source.height, size.width, size.height)
                 log.info("camera %s: %dx%d, shown to the model at %dx%d", self.name, *sizes)

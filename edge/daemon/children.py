@@ -26,7 +26,7 @@ from typing import Any
 from edge.capture.events import CaptureJob, Resize
 from edge.errors import EdgeError
 from edge.messages import Answer
-from edge.records import Size
+from edge.records import Census, Size
 
 INFERENCE_NICE = 5  # the model takes what capture leaves
 JOIN_S = 5.0
@@ -72,12 +72,16 @@ class Loaded:
         note: What belongs beside its words.
         size_for: Frame size for a source's picture size.
         resize: Scales a picture to it.
+        bundle: Hash of the bundle.
+        census: What its graphs have to do.
     """
 
     model: str
     note: str
     size_for: Callable[[Size], Size]
     resize: Resize
+    bundle: str = ""
+    census: Census | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class ClipEnded:
         answer: The last answer, if that is how it ended.
         reason: Why it is skipped; None unless the outcome is ``skipped``.
         detail: A few words for people.
+        pairs: How many pairs of it came from capture, behind the gate.
     """
 
     camera: str
@@ -51,6 +52,7 @@ class ClipEnded:
     answer: Answer | None
     reason: SkipReason | None
     detail: str
+    pairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,17 @@ from edge import __version__
 from edge.daemon.children import Loaded
 from edge.daemon.effects import ClipEnded
 from edge.deliver.outbox import ClipRow, CoverageRow, OutboxStats, Outgoing
-from edge.host.sensors import temperature_c
-from edge.messages import Answer, CameraHealth, CommandTotals, Coverage, Health, Skipped, State, message_id
+from edge.messages import (
+    Answer,
+    CameraHealth,
+    CommandTotals,
+    Coverage,
+    GovernorHealth,
+    Health,
+    Skipped,
+    State,
+    message_id,
+)
 
 SOFTWARE = f"edgeclip {__version__}"
 
@@ -123,6 +132,8 @@ def health(
     trouble: str,
     commands: CommandTotals,
     rss: float,
+    temperature_c: float | None,
+    governor: GovernorHealth,
 ) -> Health:
     """Say how the device is."""
     return Health(
@@ -143,6 +154,7 @@ def health(
         outbox_dropped=waiting.dropped,
         outbox_trouble=trouble,
         rss_mib=round(rss, 1),
-        temperature_c=temperature_c(),
+        temperature_c=temperature_c,
         commands=commands,
+        governor=governor,
     )

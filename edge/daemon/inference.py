@@ -29,6 +29,7 @@ from edge.errors import EdgeError, EmptyVideoError, ModelError
 from edge.messages import QUESTION_CHARS, message_id
 from edge.model import preprocess
 from edge.model.bundle import open_bundle
+from edge.model.census import census
 from edge.model.engine import Engine
 from edge.pipeline import ClipJob, reserve_tokens
 
@@ -52,7 +53,7 @@ def serve(conn: Connection, job: InferenceJob) -> None:
         model = (
             f"{manifest.model.id}@{manifest.model.revision}" if manifest.model.revision else manifest.model.id
         )
-        conn.send(Loaded(model, manifest.model.note, size_for, preprocess.scale))
+        conn.send(Loaded(model, manifest.model.note, size_for, preprocess.scale, bundle.hash, census(bundle)))
         worker = _Worker(conn, engine, job)
         while True:
             worker.clip()
@@ -105,6 +106,7 @@ class _Worker:
             device=self._job.device,
             plan=begin.plan,
             prompts=begin.prompts,
+            effort=begin.effort,
             reserve_tokens=reserve_tokens(ASK_BYTES, self._job.ask_tokens) if self._job.ask_tokens else 0,
         )
         while True:

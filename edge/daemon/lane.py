@@ -103,4 +103,5 @@ def ended(
         answer=answer,
         reason=reason,
         detail=detail,
+        pairs=clip.count,
     )

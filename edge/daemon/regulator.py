@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edge.daemon.orders import Orders
-from edge.host.budget import Costs, Need, Seen, allot, learn
+from edge.host.budget import Costs, Need, Seen, allot, clip_s, learn
 from edge.host.governor import Inputs, Limits, Standing, Wish, advance, skip_cause, wishes
 from edge.messages import Answer
 
@@ -21,14 +21,18 @@ class Regulator:
     Args:
         limits: Where the causes begin.
         costs: What is known of this machine and bundle; None: nothing before the first answer.
-        limit_s: Work that all cameras' clips of one length may take together.
+        seconds: Length of a clip.
+        limit_s: Work that all cameras' clips of that length may take together.
         grid: Pairs of a whole clip.
         words: Tokens that all answers of a clip may have.
     """
 
-    def __init__(self, limits: Limits, *, costs: Costs | None, limit_s: float, grid: int, words: int) -> None:
+    def __init__(
+        self, limits: Limits, *, costs: Costs | None, seconds: float, limit_s: float, grid: int, words: int
+    ) -> None:
         self.limits = limits
         self.costs = costs
+        self._seconds = seconds
         self._limit_s = limit_s
         self._grid = grid
         self._words = words
@@ -45,7 +49,10 @@ class Regulator:
         return self._machine
 
     def opened(self, camera: str, *, cells: float) -> None:
-        """Take up a camera: until its first clip is known, everything in it is expected to move."""
+        """Take up a camera, or its other size: until its first clip is known, everything is expected to move."""
+        if camera in self._needs:
+            self._needs[camera] = replace(self._needs[camera], cells=cells)
+            return
         self._needs[camera] = Need(kept=self._grid, grid=self._grid, cells=cells, words=self._words)
         self._kept.setdefault(camera, deque(maxlen=RECENT))
 
@@ -94,6 +101,15 @@ class Regulator:
             standing = self._cameras.get(camera, Standing(rung=rung, causes=("budget",) if rung else ()))
             self._cameras[camera] = advance(standing, (Wish("budget", floor=rung),), now_s)
         return Orders(self._machine, dict(self._cameras), skip_cause(self._wishes, self._machine))
+
+    def expected(self, orders: Orders) -> float | None:
+        """Return the seconds of work per second of video of all cameras that are expected at these rungs."""
+        if self.costs is None or not self._needs:
+            return None
+        work_s = sum(
+            clip_s(self.costs, need, orders.standing(camera).what) for camera, need in self._needs.items()
+        )
+        return round(work_s / self._seconds, 3)
 
     def _allotted(self) -> Mapping[str, int]:
         return {} if self.costs is None else allot(self.costs, self._needs, self._limit_s)

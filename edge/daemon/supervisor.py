@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from edge.answer.prompts import prompt_from
@@ -55,6 +56,7 @@ from edge.daemon.operator import Operator
 from edge.daemon.recording import Now
 from edge.daemon.slots import Slot
 from edge.daemon.startup import checked, signals
+from edge.daemon.steward import Steward
 from edge.deliver.announcer import Announcer
 from edge.deliver.commands import Incoming
 from edge.deliver.mqtt import Publisher
@@ -62,7 +64,7 @@ from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
 from edge.deliver.topics import Topics
 from edge.errors import BundleError, EdgeError, ModelError
 from edge.host.notify import Notifier
-from edge.host.sensors import clock_synced, rss_mib
+from edge.host.sensors import SYS, clock_synced, rss_mib
 from edge.messages import Answer, CameraHealth
 
 TURN_S = 0.5  # the loop turns at least so often
@@ -81,6 +83,7 @@ def run(
     *,
     inference: InferenceMain = inference_main,
     reread: Callable[[], Settings] | None = None,
+    sys: Path = SYS,
 ) -> int:
     """Run the service until it is told to stop, or until all its files have ended and been answered.
 
@@ -90,6 +93,7 @@ def run(
         settings: The configuration.
         inference: What runs in the inference process; a module-level function.
         reread: Reads the configuration anew, for `reload`; None: it never changes.
+        sys: Where the machine's sensors are found.
 
     Returns:
         0, the exit code of a clean end.
@@ -101,7 +105,7 @@ def run(
     topics = checked(settings)
     with Outbox(settings.outbox_path(), max_bytes=settings.outbox.max_mib << 20) as outbox:
         supervisor = Supervisor(
-            settings, topics, outbox, inference=inference, reread=reread or (lambda: settings)
+            settings, topics, outbox, inference=inference, reread=reread or (lambda: settings), sys=sys
         )
         with signals(supervisor.inbox):
             supervisor.run()
@@ -117,6 +121,7 @@ class Supervisor:
         outbox: Ledger and queue, open.
         inference: What runs in the inference process.
         reread: Reads the configuration anew.
+        sys: Where the machine's sensors are found.
     """
 
     def __init__(
@@ -127,6 +132,7 @@ class Supervisor:
         *,
         inference: InferenceMain,
         reread: Callable[[], Settings],
+        sys: Path,
     ) -> None:
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._settings = settings
@@ -151,7 +157,7 @@ class Supervisor:
                 carry_out=self._carry_out,
                 now=self._now,
                 fail=self._fail,
-                changed=self._report_soon,
+                changed=self._camera_changed,
             )
             for camera in settings.camera
         ]
@@ -177,6 +183,15 @@ class Supervisor:
             show=self._show,
             reread=reread,
             reconfigure=self._reconfigure,
+        )
+        self._steward = Steward(
+            settings,
+            self._dispatcher,
+            self._cameras,
+            cache_directory(),
+            carry_out=self._carry_out,
+            changed=self._report_soon,
+            sys=sys,
         )
         self._inference_main = inference
         self._inference = Slot()
@@ -227,6 +242,7 @@ class Supervisor:
             self._announcer.tick()
             if self._stop_s is None:
                 self._carry_out(self._dispatcher.tick(self._now()))
+                self._steward.tick(self._now())
                 self._watch()
             if time.monotonic() >= self._health_s:
                 self._report()
@@ -297,7 +313,7 @@ class Supervisor:
                 self._carry_out(self._dispatcher.need_pairs())
             case AnswerReady(answer):
                 self._inference.fruitful = True
-                self._carry_out(self._dispatcher.answered(answer))
+                self._carry_out(self._dispatcher.answered(self._steward.answered(answer, self._now())))
             case Asked():
                 self._inference.fruitful = True
                 self._dispatcher.asked()
@@ -318,6 +334,7 @@ class Supervisor:
         """Start the cameras, the first time: that is when time begins."""
         first = self._loaded is None
         self._loaded = loaded
+        self._steward.loaded(loaded, self._now())
         log.info("the model %s is loaded%s", loaded.model, f" ({loaded.note})" if loaded.note else "")
         if first and self._stop_s is None:
             for camera in self._cameras:
@@ -371,6 +388,11 @@ class Supervisor:
                         self._inference_waits = False
                         self._inference.heard_s = time.monotonic()
                         self._inference.child.send(effect)
+                        if isinstance(effect, Begin):
+                            self._steward.begin([self._inference.child.pid, *self._captures()], self._now())
+
+    def _captures(self) -> list[int]:
+        return [camera.slot.child.pid for camera in self._cameras if camera.slot.child is not None]
 
     def _post(self, messages: Sequence[Outgoing]) -> None:
         self._tell_dropped(self._outbox.add(messages))
@@ -408,6 +430,7 @@ class Supervisor:
 
     def _end_clip(self, end: ClipEnded) -> None:
         messages: list[Outgoing] = []
+        self._steward.ended(end)
         if end.answer is not None:
             messages.append(self._answer(end.answer))
         elif end.outcome == "skipped":
@@ -423,6 +446,11 @@ class Supervisor:
 
     def _report_soon(self) -> None:
         self._health_s = 0.0
+
+    def _camera_changed(self) -> None:
+        self._report_soon()
+        if self._stop_s is None:
+            self._steward.look(self._now())  # a camera's size decides what its first clip may cost
 
     def _report(self) -> None:
         """Publish the health message, and the line for the service manager."""
@@ -450,6 +478,7 @@ class Supervisor:
                         [rows[camera.name]] if camera.name in rows else [], missing_s=missing[camera.name]
                     ),
                     paused=self._operator.paused(camera.name),
+                    rung=self._steward.rung(camera.name),
                 )
                 for camera in self._cameras
             ],
@@ -459,6 +488,8 @@ class Supervisor:
             trouble=self._outbox.degraded or self._outbox.notice,
             commands=self._operator.totals(),
             rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
+            temperature_c=self._steward.temperature_c,
+            governor=self._steward.health(),
         )
         self._publisher.retained(self._topics.health(), message.payload())
         self._notifier.status(health.status_line(total, waiting=waiting.pending))
@@ -499,5 +530,6 @@ class Supervisor:
         for camera in self._cameras:
             camera.close(patience_s=1.0)
         self._report()
+        self._steward.save()
         self._publisher.close(DRAIN_S if self._stop_s is None else CLOSE_S)
         self._notifier.close()

@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from edge.host.devices import Device
 from edge.host.governor import RUNGS, SHORT, Rung
+from edge.records import Census
 
 ALPHA = 0.2  # weight of the newest clip: what has changed is believed after a handful
 CELL_PIXELS = 32 * 32
@@ -166,3 +168,25 @@ def save(path: Path, key: str, costs: Costs) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         aside.replace(path)
+
+
+def predicted(census: Census, device: Device, *, cells: float, tokens: float) -> Costs:
+    """Return what a bundle should cost on a device, from what is counted in its graphs and how fast the device is.
+
+    Args:
+        census: Of the bundle.
+        device: Its profile.
+        cells: Of a pair, for attention inside the vision tower.
+        tokens: Of the context behind which words are written.
+    """
+
+    def seconds(int_ops: float, float_ops: float) -> float:
+        return int_ops / (device.int8_gops * 1e9) + float_ops / (device.fp32_gops * 1e9)
+
+    token_s = seconds(census.token_int_ops, census.token_float_ops)
+    return Costs(
+        cell_s=seconds(census.cell_int_ops, census.cell_float_ops + cells * census.cells_float_ops),
+        token_s=token_s,
+        bend=seconds(0.0, census.context_float_ops) / token_s,
+        word_s=(census.word_bytes + tokens * census.context_bytes) / (device.memory_gbs * 1e9),
+    )

@@ -41,6 +41,22 @@ def video_size(source: Size, ticks: int, pixels: Pixels, vision: Vision) -> Size
     return _fit(height, width, factor, pixels, frames=frames, counted=round(frames / pair) * pair)
 
 
+def shrunk(size: Size, area: float, vision: Vision) -> Size:
+    """Return about that share of a frame's area, in whole cells: what is shown when less is to be done.
+
+    Args:
+        size: As `video_size` gave it.
+        area: Share of its pixels, 0 < area <= 1.
+        vision: Patch and merge sizes.
+    """
+    factor, side = _factor(vision), math.sqrt(area)
+
+    def cut(pixels: int) -> int:
+        return max(factor, round(side * pixels / factor) * factor)
+
+    return Size(cut(size.height), cut(size.width))
+
+
 def image_size(source: Size, pixels: Pixels, vision: Vision) -> Size:
     """Return the size at which a still is shown: `smart_resize` of ``models/qwen2_vl/image_processing_qwen2_vl.py``.
 
