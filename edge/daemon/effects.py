@@ -36,8 +36,9 @@ class ClipEnded:
     Attributes:
         seconds: Length that it really got.
         answer: The last answer, if that is how it ended.
-        reason: Why it is skipped; None unless the outcome is ``skipped``.
+        reason: Why it, or the rest of it, is skipped; None where an answer ended it.
         detail: A few words for people.
+        answered: Where the rest is skipped: the prompts that were answered before.
     """
 
     camera: str
@@ -51,6 +52,7 @@ class ClipEnded:
     answer: Answer | None
     reason: SkipReason | None
     detail: str
+    answered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,4 +103,5 @@ def ended(
         answer=answer,
         reason=reason,
         detail=detail,
+        answered=tuple(p.name for p in clip.prompts if reason is not None and p.name in clip.answered),
     )

@@ -358,7 +358,9 @@ class Supervisor:
                         )
                     )
                 case Answered(answer):
-                    self._post([self._answer(answer)])
+                    message = self._answer(answer)
+                    self._tell_dropped(self._outbox.answer(answer.clip_id, answer.prompt, [message]))
+                    self._publisher.wake()
                 case ClipEnded():
                     self._end_clip(effect)
                 case ClockStepped(camera, step_s):
@@ -407,7 +409,7 @@ class Supervisor:
         messages: list[Outgoing] = []
         if end.answer is not None:
             messages.append(self._answer(end.answer))
-        elif end.outcome == "skipped":
+        else:
             topic = self._topics.skipped(end.camera)
             messages.append(health.skipped_message(topic, health.skipped(self._settings.device.id, end)))
         self._tell_dropped(self._outbox.commit(end.clip_id, end.outcome, end.seconds, messages))

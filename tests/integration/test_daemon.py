@@ -145,7 +145,7 @@ def test_a_clip_on_which_inference_dies_each_time_is_announced_and_the_next_one_
         assert len(service.pids("inference")) == 3  # one attempt, one more, and on
     got = heard()
     got.assert_whole()
-    assert [clip.get("status", clip.get("reason")) for clip in got.clips()] == [
+    assert [clip.get("reason", clip.get("status")) for clip in got.clips()] == [
         "answered",
         "inference_failed",
         "answered",
@@ -234,6 +234,24 @@ def test_a_killed_service_leaves_no_process_and_the_next_run_announces_its_clips
     assert got.availability == ["online", "offline", "online", "offline"]  # the first is the will
     row = again.coverage()
     assert row.answered_s + row.partial_s + row.skipped_s == pytest.approx(row.total_s)
+
+
+def test_a_clip_that_was_killed_between_its_two_answers_is_announced_as_partial(
+    tmp_path: Path, broker: Mosquitto, reel: Path, heard: Callable[[], Heard]
+) -> None:
+    sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
+    with Service(tmp_path, broker, sources, env={"STAND_IN_ANSWER_S": "1.5"}) as service:
+        eventually(lambda: bool(heard().answered()), "the first of two answers")
+        service.end(signal.SIGKILL)
+    with Service(tmp_path, broker, sources) as again:
+        again.wait_for("clip 0 is partial: interrupted")
+        again.wait_for("is answered")
+        assert again.end() == 0
+    got = heard()
+    assert got.answered("spatial") == [] or got.answered("spatial")[0]["seq"] > 0
+    rest = got.clips()[0]
+    assert (rest["reason"], rest["status"], rest["answered"]) == ("interrupted", "partial", ["summary"])
+    assert again.coverage().partial_s >= length(rest)
 
 
 def test_asked_to_stop_it_announces_what_it_can_no_longer_answer(
