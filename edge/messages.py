@@ -278,7 +278,12 @@ SkipReason = Literal[
 
 
 class Skipped(Message):
-    """A clip, or the rest of it, that nobody will answer. Schema ``edgeclip.skipped/1``."""
+    """A clip, or the rest of it, that nobody will answer. Schema ``edgeclip.skipped/1``.
+
+    Attributes:
+        status: ``partial`` where some of its prompts were answered before; the ledger counts the clip so.
+        answered: These prompts.
+    """
 
     schema_: Literal["edgeclip.skipped/1"] = Field("edgeclip.skipped/1", alias="schema")
     id: str
@@ -291,6 +296,8 @@ class Skipped(Message):
     clock_synced: bool
     reason: SkipReason
     detail: str
+    status: Literal["skipped", "partial"] = "skipped"
+    answered: tuple[str, ...] = ()
 
 
 class State(Message):

@@ -118,6 +118,7 @@ class Mosquitto:
         certificates: TLS with these; None for plain TCP.
         client_certificates: Whether clients must show a certificate, whose common name is then the user name.
         log: What it logs (``all``), beside the usual; "" for the usual.
+        more: A further line of its configuration.
 
     Attributes:
         log: The file.
@@ -133,6 +134,7 @@ class Mosquitto:
         certificates: Certificates | None = None,
         client_certificates: bool = False,
         log: str = "",
+        more: str = "",
     ) -> None:
         self.host = "127.0.0.1"
         self.port = free_port()
@@ -158,6 +160,8 @@ class Mosquitto:
             lines.append(f"password_file {passwords}")
         if log:
             lines.append(f"log_type {log}")
+        if more:
+            lines.append(more)
         if acl:
             (directory / "acl").write_text(acl, encoding="utf-8")
             (directory / "acl").chmod(0o600)

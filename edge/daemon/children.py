@@ -30,6 +30,7 @@ from edge.records import Census, Size
 
 INFERENCE_NICE = 5  # the model takes what capture leaves
 JOIN_S = 5.0
+DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _IN_FLIGHT = (
     4  # messages of one child that the supervisor has not dealt with; then its pipe fills up, and it waits
@@ -161,9 +162,9 @@ InferenceMain = Callable[[Connection, InferenceJob], None]
 
 def begin_child(name: str, *, nice: int = 0) -> None:
     """Settle a child process: its log, its priority, signals, and that it dies with the supervisor."""
-    # Ctrl-C and systemd reach every process of the group; the supervisor alone decides when a child ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Ctrl-C, a closed terminal and systemd reach every process of the group; the supervisor alone decides when a child ends.
+    for number in DEAF_TO:
+        signal.signal(number, signal.SIG_IGN)
     supervisor = multiprocessing.parent_process()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -241,7 +242,7 @@ def inference_main(conn: Connection, job: InferenceJob) -> None:
 def _signals_held() -> Iterator[None]:
     """Hold back what `begin_child` ignores, so that a child is born deaf to it; the supervisor hears it afterwards."""
     resource_tracker.ensure_running()  # its start would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
     try:
         yield
     finally:

@@ -482,9 +482,9 @@ class Dispatcher:
         return [self._give_up(clip, "inference_failed", detail)] if clip.closed else []
 
     def _give_up(self, clip: Recording, reason: SkipReason, detail: str) -> Effect:
-        """End a clip that will get no more answers: partial if it has some, skipped otherwise."""
+        """End a clip that will get no more answers: partial if it has some, skipped otherwise; announced either way."""
         if clip.answered:
-            return self._end(clip, "partial", detail=detail)
+            return self._end(clip, "partial", reason=reason, detail=detail)
         return self._skip(clip, reason, detail)
 
     def _overflow(self, clip: Recording) -> Effect:

@@ -36,9 +36,10 @@ class ClipEnded:
     Attributes:
         seconds: Length that it really got.
         answer: The last answer, if that is how it ended.
-        reason: Why it is skipped; None unless the outcome is ``skipped``.
+        reason: Why it, or the rest of it, is skipped; None where an answer ended it.
         detail: A few words for people.
         pairs: How many pairs of it came from capture, behind the gate.
+        answered: Where the rest is skipped: the prompts that were answered before.
     """
 
     camera: str
@@ -53,6 +54,7 @@ class ClipEnded:
     reason: SkipReason | None
     detail: str
     pairs: int = 0
+    answered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

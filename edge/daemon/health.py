@@ -58,7 +58,7 @@ def status_line(total: Coverage, *, waiting: int) -> str:
 
 
 def skipped(device: str, end: ClipEnded) -> Skipped:
-    """Announce a clip that ended without an answer."""
+    """Announce a clip that ended without its last answer, or without any."""
     return Skipped(
         id=message_id(end.clip_id, "skipped"),
         clip_id=end.clip_id,
@@ -70,6 +70,8 @@ def skipped(device: str, end: ClipEnded) -> Skipped:
         clock_synced=end.clock_synced,
         reason=end.reason or "inference_failed",
         detail=end.detail,
+        status="partial" if end.outcome == "partial" else "skipped",
+        answered=end.answered,
     )
 
 
@@ -85,10 +87,11 @@ def interrupted(row: ClipRow, now: datetime) -> ClipEnded:
         t_end=t_start + timedelta(seconds=seconds),
         seconds=seconds,
         clock_synced=row.clock_synced,
-        outcome="skipped",
+        outcome="partial" if row.answered else "skipped",
         answer=None,
         reason="interrupted",
         detail="the service was killed while the clip was in hand",
+        answered=row.answered,
     )
 
 

@@ -104,4 +104,5 @@ def ended(
         reason=reason,
         detail=detail,
         pairs=clip.count,
+        answered=tuple(p.name for p in clip.prompts if reason is not None and p.name in clip.answered),
     )

@@ -55,6 +55,7 @@ class Operator:
         show: Makes an answer's headline the state of its camera.
         reread: Reads the configuration anew.
         reconfigure: Goes on with other settings, of which only `LIVE` differ.
+        changed: Told when the health message has something new to say.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Operator:
         show: Callable[[Answer], None],
         reread: Callable[[], Settings],
         reconfigure: Callable[[Settings], None],
+        changed: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._topics = topics
@@ -85,6 +87,7 @@ class Operator:
         self._show = show
         self._reread = reread
         self._reconfigure = reconfigure
+        self._changed = changed
         self._intake = Intake(
             topics,
             device=settings.device.id,
@@ -153,6 +156,19 @@ class Operator:
                 self._reload(checked)
             case "snapshot":
                 self._snapshot(checked)
+
+    def reload(self) -> None:
+        """Read the configuration anew because of a signal; what comes of it is logged."""
+        try:
+            applied, restart_needed = self._read_anew()
+        except EdgeError as error:
+            log.warning("the configuration is not taken over, and nothing was changed: %s", error.render())
+            return
+        log.info("the configuration was read again; applied: %s", ", ".join(applied) or "nothing has changed")
+        if restart_needed:
+            log.warning(
+                "these sections have changed, and hold after a restart: %s", ", ".join(restart_needed)
+            )
 
     def answered(self, asked: Asked) -> None:
         """Take what became of a question."""
@@ -228,6 +244,7 @@ class Operator:
 
     def _remember(self, request: Request, paused: set[str]) -> None:
         self._paused = paused
+        self._changed()  # a switch shows what health says
         trouble = self._file.write(paused)
         detail = f"it will not survive a restart: {trouble}" if trouble else ""
         if trouble:
@@ -236,14 +253,23 @@ class Operator:
 
     def _reload(self, request: Request) -> None:
         try:
-            fresh = self._reread()
+            applied, restart_needed = self._read_anew()
         except EdgeError as error:
             problems = [line[:PROBLEM_CHARS] for line in (error.what, *error.evidence)]
             self._reply(
                 request, "failed", detail="nothing was changed", problems=tuple(problems[:PROBLEMS_MAX])
             )
             return
-        changed = _changed(self._settings, fresh)
+        self._reply(request, "done", applied=applied, restart_needed=restart_needed)
+
+    def _read_anew(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Read the configuration and apply what can be; return the sections that hold now, and those that will.
+
+        Raises:
+            EdgeError: Something is wrong with it; nothing was changed.
+        """
+        fresh = self._reread()
+        changed = _differing(self._settings, fresh)
         applied = tuple(name for name in changed if name in LIVE)
         self._settings = self._settings.model_copy(
             update={
@@ -260,12 +286,7 @@ class Operator:
         if "commands.per_minute" in applied:
             self._intake.limit(fresh.commands.per_minute, time.monotonic())
         self._reconfigure(self._settings)
-        self._reply(
-            request,
-            "done",
-            applied=applied,
-            restart_needed=tuple(name for name in changed if name not in LIVE),
-        )
+        return applied, tuple(name for name in changed if name not in LIVE)
 
     def _snapshot(self, request: Request) -> None:
         camera = self._cameras[request.cameras[0]]
@@ -308,7 +329,7 @@ class Operator:
                 self._reasons[reason] += 1
 
 
-def _changed(old: Settings, fresh: Settings) -> list[str]:
+def _differing(old: Settings, fresh: Settings) -> list[str]:
     """Return the sections that differ; of ``[commands]`` the keys."""
     names = [
         name

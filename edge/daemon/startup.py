@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -32,12 +33,18 @@ def checked(settings: Settings) -> Topics:
 
 @contextmanager
 def signals(inbox: queue.SimpleQueue[Any]) -> Iterator[None]:
-    """Put SIGTERM and SIGINT into the inbox, from no child, while the service runs."""
+    """Put SIGTERM, SIGINT and SIGHUP into the inbox, from no child, while the service runs.
+
+    From a terminal SIGHUP means that it was closed: that ends the service, as it ends any other program.
+    """
+    meaning = {signal.SIGHUP: signal.SIGTERM} if sys.stderr.isatty() else {}
 
     def put(number: int, _frame: FrameType | None) -> None:
-        inbox.put((None, signal.Signals(number)))
+        named = signal.Signals(number)
+        inbox.put((None, meaning.get(named, named)))
 
-    before = {number: signal.signal(number, put) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, put) for number in numbers}
     try:
         yield
     finally:

@@ -58,14 +58,13 @@ from edge.daemon.slots import Slot
 from edge.daemon.startup import checked, signals
 from edge.daemon.steward import Steward
 from edge.deliver.announcer import Announcer
-from edge.deliver.commands import Incoming
 from edge.deliver.mqtt import Publisher
 from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
 from edge.deliver.topics import Topics
 from edge.errors import BundleError, EdgeError, ModelError
 from edge.host.notify import Notifier
 from edge.host.sensors import SYS, clock_synced, rss_mib
-from edge.messages import Answer, CameraHealth
+from edge.messages import Answer, CameraHealth, Health
 
 TURN_S = 0.5  # the loop turns at least so often
 INFERENCE_SILENT_S = 300.0  # one step of the model takes less on the slowest machine
@@ -87,7 +86,7 @@ def run(
 ) -> int:
     """Run the service until it is told to stop, or until all its files have ended and been answered.
 
-    Takes over SIGTERM and SIGINT, so it belongs into the main thread.
+    Takes over SIGTERM, SIGINT and SIGHUP (read the configuration anew), so it belongs into the main thread.
 
     Args:
         settings: The configuration.
@@ -167,8 +166,6 @@ class Supervisor:
             outbox,
             client_id=f"edgeclip-{settings.device.id}",
         )
-        if settings.commands.enabled:
-            self._publisher.subscribe(topics.commands(), self._arrived)
         self._announcer = Announcer(settings, topics, self._publisher)
         self._operator = Operator(
             settings,
@@ -176,13 +173,14 @@ class Supervisor:
             dispatcher=self._dispatcher,
             cameras=self._cameras,
             inbox=self.inbox,
-            ready=lambda: self._loaded is not None and self._stop_s is None,
+            ready=lambda: self._ready,
             post=self._post,
             picture=self._publisher.telemetry,
             carry_out=self._carry_out,
             show=self._show,
             reread=reread,
             reconfigure=self._reconfigure,
+            changed=self._report_soon,
         )
         self._steward = Steward(
             settings,
@@ -193,6 +191,8 @@ class Supervisor:
             changed=self._report_soon,
             sys=sys,
         )
+        if settings.commands.enabled:
+            self._publisher.subscribe(topics.commands(), self._operator.arrived)
         self._inference_main = inference
         self._inference = Slot()
         self._inference_waits = False  # for us, so its silence means nothing
@@ -226,6 +226,10 @@ class Supervisor:
 
     # --- The loop ----------------------------------------------------------------------------------------------------
 
+    @property
+    def _ready(self) -> bool:
+        return self._loaded is not None and self._stop_s is None
+
     def _finished(self) -> bool:
         if self._stop_s is not None:
             return self._dispatcher.settled or time.monotonic() >= self._stop_s
@@ -251,7 +255,9 @@ class Supervisor:
 
     def _take(self, child: Child | None, message: Any) -> None:
         """Deal with one thing from the inbox; what a replaced child still said is dropped."""
-        if child is None and isinstance(message, signal.Signals):
+        if child is None and message is signal.SIGHUP:
+            self._reload()
+        elif child is None and isinstance(message, signal.Signals):
             log.info("%s: stopping", message.name)
             self._stop(STOP_S)
         elif child is None:
@@ -265,9 +271,13 @@ class Supervisor:
                 if child is camera.slot.child:
                     camera.take(message)
 
-    def _arrived(self, message: Incoming) -> Outgoing | None:
-        """In the publisher's thread: something came from the broker."""
-        return self._operator.arrived(message)
+    def _reload(self) -> None:
+        """Read the configuration anew because of a signal."""
+        if self._ready:  # before and after that the service manager is told otherwise
+            self._notifier.reloading()
+        self._operator.reload()
+        if self._ready:
+            self._notifier.ready()
 
     def _watch(self) -> None:
         """Start again what is due, and kill what hangs."""
@@ -376,7 +386,9 @@ class Supervisor:
                         )
                     )
                 case Answered(answer):
-                    self._post([self._answer(answer)])
+                    message = self._answer(answer)
+                    self._tell_dropped(self._outbox.answer(answer.clip_id, answer.prompt, [message]))
+                    self._publisher.wake()
                 case ClipEnded():
                     self._end_clip(effect)
                 case ClockStepped(camera, step_s):
@@ -421,11 +433,7 @@ class Supervisor:
     def _tell_dropped(self, dropped: Sequence[Dropped]) -> None:
         """Log what a full outbox cost; the publisher announces it, and the health message counts it."""
         if dropped:
-            log.warning(
-                "the outbox is full: %d of the oldest messages were dropped, %s the first",
-                len(dropped),
-                dropped[0].id,
-            )
+            log.warning("the outbox is full: %d of the oldest messages were dropped", len(dropped))
             self._report_soon()
 
     def _end_clip(self, end: ClipEnded) -> None:
@@ -433,7 +441,7 @@ class Supervisor:
         self._steward.ended(end)
         if end.answer is not None:
             messages.append(self._answer(end.answer))
-        elif end.outcome == "skipped":
+        else:
             topic = self._topics.skipped(end.camera)
             messages.append(health.skipped_message(topic, health.skipped(self._settings.device.id, end)))
         self._tell_dropped(self._outbox.commit(end.clip_id, end.outcome, end.seconds, messages))
@@ -455,19 +463,22 @@ class Supervisor:
     def _report(self) -> None:
         """Publish the health message, and the line for the service manager."""
         self._health_s = time.monotonic() + self._settings.health.every_s
+        message = self._health()
+        self._publisher.retained(self._topics.health(), message.payload())
+        self._notifier.status(health.status_line(message.coverage, waiting=message.outbox_pending))
+
+    def _health(self) -> Health:
         rows = self._outbox.coverage()
         missing = {
             camera.name: self._dispatcher.missing_s(camera.name, self._now()) for camera in self._cameras
         }
-        total = health.coverage(rows.values(), missing_s=sum(missing.values()))
-        waiting = self._outbox.stats()
         children = [slot.child for slot in (self._inference, *(c.slot for c in self._cameras)) if slot.child]
-        message = health.health(
+        return health.health(
             device=self._settings.device.id,
             synced=self._synced,
             uptime_s=time.monotonic() - self._begun_s,
             loaded=self._loaded,
-            total=total,
+            total=health.coverage(rows.values(), missing_s=sum(missing.values())),
             cameras=[
                 CameraHealth(
                     camera=camera.name,
@@ -484,15 +495,13 @@ class Supervisor:
             ],
             engine=self._engine_state(),
             engine_restarts=self._inference.restarts,
-            waiting=waiting,
+            waiting=self._outbox.stats(),
             trouble=self._outbox.degraded or self._outbox.notice,
             commands=self._operator.totals(),
             rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
             temperature_c=self._steward.temperature_c,
             governor=self._steward.health(),
         )
-        self._publisher.retained(self._topics.health(), message.payload())
-        self._notifier.status(health.status_line(total, waiting=waiting.pending))
 
     def _engine_state(self) -> Literal["starting", "idle", "busy", "stopped"]:
         if self._inference.child is None and (self._stop_s is not None or self._finished()):
@@ -529,7 +538,11 @@ class Supervisor:
             self._inference.child = None
         for camera in self._cameras:
             camera.close(patience_s=1.0)
-        self._report()
         self._steward.save()
-        self._publisher.close(DRAIN_S if self._stop_s is None else CLOSE_S)
+        self._publisher.close(
+            DRAIN_S if self._stop_s is None else CLOSE_S,
+            last=lambda: {
+                self._topics.health(): self._health().payload()
+            },  # it stays, so it must count right
+        )
         self._notifier.close()

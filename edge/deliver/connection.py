@@ -24,6 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config import MqttSettings
 from edge.deliver.commands import Incoming
+from edge.deliver.held import Item
 from edge.errors import DeliveryError, EdgeError
 
 ONLINE = b"online"
@@ -56,6 +57,11 @@ class Parcel:
     retain: bool
     id: str | None = None
     camera: str = ""
+
+    @property
+    def item(self) -> Item:
+        """What it is among what may have to wait."""
+        return Item(self.topic, self.topic) if self.id is None else Item(self.camera, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +109,10 @@ class Connection:
         self._flights: dict[int, _Flight] = {}
         self._receipts: list[Receipt] = []
         self._arrived: list[Incoming] = []
-        self._subscriptions: dict[int, str] = {}  # that the broker has not confirmed, by message id
-        self._refused_subscriptions: list[tuple[str, str]] = []
+        self._subscriptions: dict[
+            int, tuple[str, float]
+        ] = {}  # not confirmed: filter and since when, by message id
+        self._subscribed: list[tuple[str, str]] = []
         self._open = False
         self._refused = False  # for another reason than the version
         self._lost = ""
@@ -206,9 +214,16 @@ class Connection:
     # --- Messages ----------------------------------------------------------------------------------------------------
 
     @property
-    def room(self) -> int:
-        """How many more parcels may be sent now."""
-        return self.window - len(self._flights)
+    def unconfirmed(self) -> int:
+        """How many parcels and subscriptions wait for the broker's answer."""
+        return len(self._flights) + len(self._subscriptions)
+
+    @property
+    def oldest(self) -> Item | None:
+        """What has waited longest for the broker's answer."""
+        waiting = [(flight.since_s, flight.parcel.item) for flight in self._flights.values()]
+        waiting += [(since_s, Item(topic, topic)) for topic, since_s in self._subscriptions.values()]
+        return min(waiting, key=lambda entry: entry[0])[1] if waiting else None
 
     @property
     def in_flight(self) -> set[str]:
@@ -269,12 +284,12 @@ class Connection:
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
             self._lost = self._lost or _error_text(code)
             raise self._loss()
-        self._subscriptions[mid] = topic
+        self._subscriptions[mid] = topic, time.monotonic()
 
-    def refused_subscriptions(self) -> list[tuple[str, str]]:
-        """Return the filters that the broker has refused since the last call, and its words."""
-        refused, self._refused_subscriptions = self._refused_subscriptions, []
-        return refused
+    def subscribed(self) -> list[tuple[str, str]]:
+        """Return the filters that the broker has answered since the last call, and its words where it refused."""
+        subscribed, self._subscribed = self._subscribed, []
+        return subscribed
 
     def arrived(self) -> list[Incoming]:
         """Return what the broker has delivered since the last call."""
@@ -343,8 +358,9 @@ class Connection:
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        topic = self._subscriptions.pop(mid, "")
-        self._refused_subscriptions += [(topic, str(reason)) for reason in reasons if reason.is_failure]
+        topic, _ = self._subscriptions.pop(mid, ("", 0.0))
+        refusals = [str(reason) for reason in reasons if reason.is_failure]
+        self._subscribed.append((topic, refusals[0] if refusals else ""))
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from edge.deliver.commands import REPLIES
 from edge.deliver.outbox import Loss, Outgoing
 from edge.deliver.topics import Topics
 from edge.messages import NAMESPACE, Dropped, DroppedSpan
@@ -16,9 +17,10 @@ def announcement(topics: Topics, epoch: str, camera: str, losses: Sequence[Loss]
     Args:
         topics: Of the device.
         epoch: State epoch of the outbox.
-        camera: Whose losses, or "" for messages that belong to no camera.
+        camera: Whose losses; `REPLIES`, or "" for messages that belong to no camera.
         losses: At least one.
     """
+    camera = "" if camera == REPLIES else camera
     topic = topics.dropped(camera)
     key = "/".join((epoch, topic, *(f"{loss.grown}:{loss.topic}" for loss in losses)))
     message = Dropped(

@@ -24,6 +24,7 @@ class ClipRow:
         t_start: UTC of its first tick, RFC 3339.
         seconds: Full length; what it really got is told when it ends.
         clock_synced: Whether the wall clock was synchronised at ``t_start``.
+        answered: Prompts of which the answer is committed; the clip ends with the last one.
     """
 
     clip_id: str
@@ -32,6 +33,7 @@ class ClipRow:
     t_start: str
     seconds: float
     clock_synced: bool
+    answered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +97,23 @@ class Ledger:
         self._cameras[row.camera] = replace(camera, next_seq=row.seq + 1)
         self._clips[row.clip_id] = row
 
+    def answer(self, clip_id: str, prompt: str) -> ClipRow:
+        """Note that a clip in hand is answered to one prompt, and has more to come.
+
+        Raises:
+            DeliveryError: The clip is not in hand.
+        """
+        row = self._in_hand(clip_id, f"be answered to {prompt}")
+        row = self._clips[clip_id] = replace(row, answered=(*row.answered, prompt))
+        return row
+
     def end(self, clip_id: str, outcome: Outcome, seconds: float) -> ClipRow:
         """End a clip in hand and count its seconds.
 
         Raises:
             DeliveryError: The clip is not in hand: it was never opened, or it has ended.
         """
-        row = self._clips.get(clip_id)
-        if row is None:
-            raise DeliveryError(
-                f"clip {clip_id} cannot end as {outcome}",
-                evidence=["it was never opened, or it has ended already"],
-                next_step="This is a defect of edgeclip; please report it.",
-            )
+        row = self._in_hand(clip_id, f"end as {outcome}")
         camera = self._cameras[row.camera]
         match outcome:
             case "answered":
@@ -118,6 +124,16 @@ class Ledger:
                 camera = replace(camera, skipped_s=camera.skipped_s + seconds)
         del self._clips[clip_id]
         self._cameras[row.camera] = camera
+        return row
+
+    def _in_hand(self, clip_id: str, what: str) -> ClipRow:
+        row = self._clips.get(clip_id)
+        if row is None:
+            raise DeliveryError(
+                f"clip {clip_id} cannot {what}",
+                evidence=["it was never opened, or it has ended already"],
+                next_step="This is a defect of edgeclip; please report it.",
+            )
         return row
 
     def coverage(self) -> dict[str, CoverageRow]:

@@ -3,7 +3,8 @@
 Availability is ``online`` from every connect on, ``offline`` through the will or a clean end. Subscriptions and retained
 state are made anew on every connect, for brokers that keep nothing. Then come the outbox's messages, oldest first, a few
 in flight, and before them what had to be dropped; a message leaves the outbox on its PUBACK. Whatever goes wrong ends the
-connection, and after a pause, for ever, a fresh client takes its place.
+connection, and after a pause, for ever, a fresh client takes its place. What the broker will not have waits by itself
+(`edge.deliver.held`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paho.mqtt.client import topic_matches_sub
@@ -30,15 +31,14 @@ from edge.deliver.connection import (
     LostError,
     Parcel,
     ProtocolRefusedError,
-    Receipt,
 )
 from edge.deliver.dropped import announcement
+from edge.deliver.held import Held, Item
 from edge.deliver.outbox import Loss, Outbox, Outgoing
 from edge.deliver.topics import Topics
 from edge.errors import DeliveryError
 
 ACK_TIMEOUT_S = 30.0  # a broker that acknowledges nothing for so long gets a new connection
-REFUSED_PAUSE_S = 30.0  # how long a camera's messages wait after the broker refused one of them
 STEADY_S = 10.0  # a connection that lasted so long makes the pause begin anew
 TELEMETRY_KEPT = 32
 _TURN_S = 0.5
@@ -119,25 +119,22 @@ class Publisher:
         self._backoff = backoff
         self._ack_timeout_s = ack_timeout_s
         self._lock = threading.Lock()  # guards what other threads hand over: _retained, _stale, _telemetry
-        self._retained: dict[str, bytes] = {topics.availability(): ONLINE}
-        self._subscriptions: dict[
-            str, tuple[Hearer, bool]
-        ] = {}  # by filter; whether also for what is retained
-        self._stale: dict[
-            str, None
-        ] = {}  # topics of _retained that this connection has not published, in order
+        self._retained = {topics.availability(): ONLINE}
+        self._subscriptions: dict[str, tuple[Hearer, bool]] = {}  # by filter; True: also what is retained
+        self._stale: dict[str, None] = {}  # topics of _retained to be published on this connection, in order
         self._telemetry: deque[tuple[str, bytes]] = deque(maxlen=TELEMETRY_KEPT)
-        self._held: dict[str, float] = {}  # cameras of which a message was refused, and until when they wait
+        self._held = Held(time.monotonic)
+        self._unsubscribed: list[str] = []  # filters of _subscriptions that this connection has not asked for
         self._announcing: dict[str, tuple[Loss, ...]] = {}  # by the id of the announcement in flight
         self._refused: set[str] = set()  # topics on which the broker refused the last message
         self._connected = False
-        self._trouble = ""
+        self._trouble = self._outbox_trouble = ""
         self._last_ack_s: float | None = None
         self._oldest_s = 0.0
-        self._outbox_trouble = ""
         self._closing = threading.Event()
         self._deadline_s = 0.0
         self._drain = False
+        self._last: Callable[[], Mapping[str, bytes]] = dict
         self._wake_r, self._wake_w = socket.socketpair()
         self._wake_r.setblocking(False)
         self._wake_w.setblocking(False)
@@ -213,7 +210,9 @@ class Publisher:
                 self._telemetry.append((topic, payload))
             self.wake()
 
-    def close(self, timeout_s: float, *, drain: bool = True) -> None:
+    def close(
+        self, timeout_s: float, *, drain: bool = True, last: Callable[[], Mapping[str, bytes]] = dict
+    ) -> None:
         """Send what can be sent, say ``offline``, disconnect and end the thread; what is left stays in the outbox.
 
         Without a connection one more attempt is made where something waits.
@@ -221,7 +220,9 @@ class Publisher:
         Args:
             timeout_s: How long all this may take.
             drain: False: do not send what waits, only say ``offline``.
+            last: Returns state to be published once all the rest is sent; called in the publisher's thread, if at all.
         """
+        self._last = last
         self._deadline_s = time.monotonic() + timeout_s
         self._drain = drain
         self._closing.set()
@@ -281,6 +282,11 @@ class Publisher:
                 self._settle(connection)
                 self._hear(connection)
             self._end(connection)
+        except LostError:
+            self._take_receipts(connection)  # what came before the end
+            if not self._silent(connection) and (item := connection.oldest) is not None:
+                self._suspect(item)
+            raise
         finally:
             connection.close()
 
@@ -303,12 +309,11 @@ class Publisher:
         )
 
     def _welcome(self, connection: Connection) -> None:
-        for topic, (_, kept) in self._subscriptions.items():
-            connection.subscribe(topic, kept=kept)
+        self._unsubscribed = list(self._subscriptions)
         with self._lock:
             self._stale = dict.fromkeys(self._retained)
             self._telemetry.clear()
-        self._held.clear()
+        self._held.connected()
         self._announcing.clear()
         self._connected = True
         self._trouble = ""
@@ -316,14 +321,18 @@ class Publisher:
         self._tell(Connected(connection.protocol))
 
     def _pump(self, connection: Connection) -> None:
-        """Send what there is room for: state first, then the outbox in order; telemetry needs no room."""
+        """Send what there is room for: subscriptions, state, then the outbox in order; telemetry needs no room."""
         self._drain_wake()
+        held = self._held.lines
+        for topic in [topic for topic in self._unsubscribed if topic not in held][: self._room(connection)]:
+            self._unsubscribed.remove(topic)
+            connection.subscribe(topic, kept=self._subscriptions[topic][1])
         with self._lock:
             telemetry = list(self._telemetry)
             self._telemetry.clear()
             fresh = [
                 Parcel(topic, self._retained[topic], retain=True)
-                for topic in list(self._stale)[: max(0, connection.room)]
+                for topic in [topic for topic in self._stale if topic not in held][: self._room(connection)]
             ]
             for parcel in fresh:
                 del self._stale[parcel.topic]
@@ -331,23 +340,25 @@ class Publisher:
             connection.send_unconfirmed(topic, payload)
         for parcel in fresh:
             connection.send(parcel)
-        self._pump_outbox(connection)
+        self._pump_outbox(connection, held)
 
-    def _pump_outbox(self, connection: Connection) -> None:
-        if connection.room <= 0:
+    def _room(self, connection: Connection) -> int:
+        """Return how much more may be sent now."""
+        return max(0, (1 if self._held.careful else connection.window) - connection.unconfirmed)
+
+    def _pump_outbox(self, connection: Connection, held: frozenset[str]) -> None:
+        if not self._room(connection):
             return
         in_flight = connection.in_flight
-        now = time.monotonic()
-        self._held = {camera: until for camera, until in self._held.items() if until > now}
         try:
-            waiting = self._announcements(in_flight)
-            waiting += self._outbox.pending(connection.window, without=self._held)
+            waiting = [message for message in self._announcements(in_flight) if message.camera not in held]
+            waiting += self._outbox.pending(connection.window, without=held)
         except DeliveryError as error:
             self._say_outbox(error)
             return
         self._outbox_trouble = ""
         for message in waiting:
-            if connection.room <= 0:
+            if not self._room(connection):
                 break
             if message.id not in in_flight:
                 connection.send(
@@ -362,19 +373,32 @@ class Publisher:
             by_camera.setdefault(loss.camera, []).append(loss)
         messages = []
         for camera, losses in by_camera.items():
-            if camera not in self._held:
-                message = announcement(self._topics, self._outbox.epoch, camera, losses)
-                self._announcing[message.id] = tuple(losses)
-                messages.append(message)
+            message = announcement(self._topics, self._outbox.epoch, camera, losses)
+            self._announcing[message.id] = tuple(losses)
+            messages.append(message)
         return messages
 
     def _settle(self, connection: Connection) -> None:
-        """Take the receipts: what is acknowledged leaves the outbox."""
+        """Take the receipts, and give up a connection that brings none."""
+        self._take_receipts(connection)
+        self._oldest_s = connection.oldest_s()
+        if self._silent(connection):
+            raise LostError("the broker acknowledges nothing")
+
+    def _silent(self, connection: Connection) -> bool:
+        return connection.oldest_s() > self._ack_timeout_s
+
+    def _take_receipts(self, connection: Connection) -> None:
+        """What is acknowledged leaves the outbox."""
+        for topic, refusal in connection.subscribed():
+            self._judge(Item(topic, topic), topic, refusal, "the subscription to")
         receipts = connection.receipts()
         if receipts:
             self._last_ack_s = time.monotonic()
         for receipt in receipts:
-            self._judge(receipt)
+            parcel = receipt.parcel
+            if not receipt.refusal or not self._give_up(parcel.item, receipt.refusal):
+                self._judge(parcel.item, parcel.topic, receipt.refusal, "messages on")
         delivered = [r.parcel.id for r in receipts if r.parcel.id is not None and not r.refusal]
         if delivered:
             try:
@@ -385,16 +409,9 @@ class Publisher:
                 self._say_outbox(error)
             for key in delivered:
                 self._tell(Acked(key))
-        self._oldest_s = connection.oldest_s()
-        if self._oldest_s > self._ack_timeout_s:
-            raise LostError("the broker acknowledges nothing")
 
     def _hear(self, connection: Connection) -> None:
         """Hand on what arrived, and send what is to be said at once."""
-        for topic, reason in connection.refused_subscriptions():
-            if topic not in self._refused:
-                self._refused.add(topic)
-                _LOG.warning("the broker refuses the subscription to %s: %s", topic, reason)
         for message in connection.arrived():
             for topic, (hear, _) in self._subscriptions.items():
                 if topic_matches_sub(topic, message.topic):
@@ -409,26 +426,33 @@ class Publisher:
         if answer is not None and not connection.backed_up:
             connection.send_unconfirmed(answer.topic, answer.payload)
 
-    def _judge(self, receipt: Receipt) -> None:
-        """Hold back a camera of which the broker refused a message: it stays first in line, and is tried again.
+    def _judge(self, item: Item, topic: str, refusal: str, what: str) -> None:
+        """Hold back a line of which the broker refused something: it stays first in line, and is tried again."""
+        if not refusal:
+            self._held.taken(item)
+            self._refused.discard(topic)
+            return
+        self._held.refused(item)
+        if topic not in self._refused:
+            self._refused.add(topic)
+            _LOG.warning("the broker refuses %s %s: %s; tried again later", what, topic, refusal)
 
-        A reply is given up instead: its topic is the caller's choice, and must not stand in the way of other replies.
-        """
-        parcel = receipt.parcel
-        if not receipt.refusal:
-            self._refused.discard(parcel.topic)
+    def _suspect(self, item: Item) -> None:
+        """Hold back what the broker drops the connection over."""
+        if not self._held.dropped(item) or self._give_up(item, "it drops the connection over it"):
             return
-        if parcel.id is not None and parcel.camera == REPLIES:
-            self._outbox.ack(parcel.id)
-            _LOG.warning("the broker refuses a reply where its caller wants it: %s", receipt.refusal)
-            return
-        if parcel.id is not None:
-            self._held[parcel.camera] = time.monotonic() + REFUSED_PAUSE_S
-        if parcel.topic not in self._refused:
-            self._refused.add(parcel.topic)
-            _LOG.warning(
-                "the broker refuses messages on %s: %s; they stay here", parcel.topic, receipt.refusal
-            )
+        if item.line not in self._refused:
+            self._refused.add(item.line)
+            _LOG.warning("the broker drops the connection over %s; it waits, and is tried again", item.line)
+
+    def _give_up(self, item: Item, refusal: str) -> bool:
+        """Give up a reply: its topic is the caller's choice, and must not stand in the way of other replies."""
+        if item.line != REPLIES:
+            return False
+        self._held.given_up(item)
+        self._outbox.ack(item.key)
+        _LOG.warning("the broker refuses a reply where its caller wants it: %s", refusal)
+        return True
 
     def _end(self, connection: Connection) -> None:
         """Send what the time allows, say ``offline`` and disconnect."""
@@ -439,6 +463,8 @@ class Publisher:
                 break  # nothing waits that the broker would take
             connection.turn(None, _TURN_S / 10)
             self._settle(connection)
+        for topic, payload in self._last().items():
+            connection.send(Parcel(topic, payload, retain=True))
         connection.send(Parcel(self._topics.availability(), OFFLINE, retain=True))
         while not connection.idle and time.monotonic() < self._deadline_s:
             connection.turn(None, _TURN_S / 10)

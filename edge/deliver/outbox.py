@@ -155,7 +155,7 @@ class Outbox:
         """
         with self._lock:
             self._ledger.open(row)
-            self._changes.opened[row.clip_id] = row
+            self._changes.clips[row.clip_id] = row
             self._changes.cameras[row.camera] = self._ledger.cameras[row.camera]
             self._save()
 
@@ -168,6 +168,15 @@ class Outbox:
         """Return, by camera, the seconds of all clips since the epoch began, by what became of them."""
         with self._lock:
             return self._ledger.coverage()
+
+    def answer(self, clip_id: str, prompt: str, messages: Sequence[Outgoing]) -> tuple[Dropped, ...]:
+        """Note that a clip is answered to one prompt and queue the answer, in one transaction; the clip stays in hand.
+
+        The rest is as in `commit`.
+        """
+        with self._lock:
+            self._changes.clips[clip_id] = self._ledger.answer(clip_id, prompt)
+            return self._put(messages)
 
     def commit(
         self, clip_id: str, outcome: Outcome, seconds: float, messages: Sequence[Outgoing]
@@ -188,7 +197,7 @@ class Outbox:
         """
         with self._lock:
             row = self._ledger.end(clip_id, outcome, seconds)
-            self._changes.opened.pop(clip_id, None)
+            self._changes.clips.pop(clip_id, None)
             self._changes.ended.add(clip_id)
             self._changes.cameras[row.camera] = self._ledger.cameras[row.camera]
             return self._put(messages)
@@ -381,7 +390,7 @@ class Outbox:
             self._drop(key)
         self._changes = Changes(
             cameras=dict(self._ledger.cameras),
-            opened=dict(self._ledger.clips),
+            clips=dict(self._ledger.clips),
             messages=self._changes.messages,
             losses=dict(self._losses),
             dropped=self._dropped,

@@ -16,7 +16,7 @@ from edge.deliver.ledger import CameraRow, ClipRow
 from edge.errors import DeliveryError
 
 APPLICATION_ID = 0x65636C70  # "eclp": tells our files from other SQLite databases
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 5.0
 PAGE_BYTES = 1024  # a commit writes whole pages; SQLite's usual 4096 writes nearly twice as much in a day
 DAMAGED_KEPT = 2  # files set aside that stay on the disk; older ones are deleted
@@ -39,7 +39,7 @@ CREATE TABLE camera (
 ) WITHOUT ROWID;
 CREATE TABLE clip (
     n INTEGER PRIMARY KEY, clip_id TEXT NOT NULL UNIQUE, camera TEXT NOT NULL, seq INTEGER NOT NULL,
-    t_start TEXT NOT NULL, seconds REAL NOT NULL, clock_synced INTEGER NOT NULL
+    t_start TEXT NOT NULL, seconds REAL NOT NULL, clock_synced INTEGER NOT NULL, answered TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE message (
     n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, topic TEXT NOT NULL, payload BLOB NOT NULL, camera TEXT NOT NULL,
@@ -49,14 +49,12 @@ CREATE TABLE message (
 COMMIT;
 """
 
-# Version 1 had no numbers beside its messages and did not keep what was dropped.
-_FROM_1 = f"""
-BEGIN IMMEDIATE;
-PRAGMA user_version = {SCHEMA_VERSION};
-ALTER TABLE message ADD COLUMN seq INTEGER;
-{_LOSS}
-COMMIT;
-"""
+# What each version lacks towards the next one: 1 had no numbers beside its messages and did not keep what was dropped,
+# 2 did not know which prompts of a clip in hand were answered.
+_UPGRADES = {
+    1: f"ALTER TABLE message ADD COLUMN seq INTEGER; {_LOSS}",
+    2: "ALTER TABLE clip ADD COLUMN answered TEXT NOT NULL DEFAULT '';",
+}
 
 # What SQLite answers when the disk is full, failing, read-only or locked by somebody: worth trying again later.
 _UNWRITABLE = {
@@ -126,7 +124,7 @@ class Changes:
     """What memory knows and the file does not yet."""
 
     cameras: dict[str, CameraRow] = field(default_factory=dict)
-    opened: dict[str, ClipRow] = field(default_factory=dict)
+    clips: dict[str, ClipRow] = field(default_factory=dict)  # opened, or answered in part
     ended: set[str] = field(default_factory=set)
     messages: dict[str, Outgoing] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -180,8 +178,7 @@ class Store:
                 if not read_only:
                     self._db.execute("PRAGMA journal_mode = WAL")
                     self._db.execute("PRAGMA synchronous = FULL")
-                    if version == 1:
-                        _run(self._db, _FROM_1)
+                    self._upgrade(version)
         except DeliveryError:
             self._db.close()
             raise
@@ -195,7 +192,7 @@ class Store:
         if application != APPLICATION_ID:
             raise _damaged(self.path, "it is another program's database")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in (1, SCHEMA_VERSION):
+        if version != SCHEMA_VERSION and version not in _UPGRADES:
             raise _damaged(self.path, f"its schema version is {version}, this program's is {SCHEMA_VERSION}")
         if version != SCHEMA_VERSION and not old_will_do:
             raise DeliveryError(
@@ -206,6 +203,13 @@ class Store:
         if verdict != "ok":
             raise _damaged(self.path, str(verdict))
         return int(version)
+
+    def _upgrade(self, version: int) -> None:
+        """Bring the schema up to date, all of it or nothing."""
+        if version != SCHEMA_VERSION:
+            steps = [_UPGRADES[step] for step in range(version, SCHEMA_VERSION)]
+            script = f"BEGIN IMMEDIATE; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            _run(self._db, script)
 
     def close(self) -> None:
         """Close the file; the last one to close it folds the write-ahead log in."""
@@ -237,11 +241,11 @@ class Store:
         """Return the clips in hand, in the order in which they were opened."""
         with _translated(self.path):
             rows = self._db.execute(
-                "SELECT clip_id, camera, seq, t_start, seconds, clock_synced FROM clip ORDER BY n"
+                "SELECT clip_id, camera, seq, t_start, seconds, clock_synced, answered FROM clip ORDER BY n"
             )
             return [
-                ClipRow(clip_id, camera, seq, t_start, seconds, bool(synced))
-                for clip_id, camera, seq, t_start, seconds, synced in rows
+                ClipRow(clip_id, camera, seq, t_start, seconds, bool(synced), tuple(answered.split()))
+                for clip_id, camera, seq, t_start, seconds, synced, answered in rows
             ]
 
     def queued(self) -> list[Queued]:
@@ -294,10 +298,11 @@ class Store:
             ],
         )
         db.executemany(
-            "INSERT OR IGNORE INTO clip (clip_id, camera, seq, t_start, seconds, clock_synced) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO clip (clip_id, camera, seq, t_start, seconds, clock_synced, answered) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (clip_id) DO UPDATE SET answered = excluded.answered",
             [
-                (c.clip_id, c.camera, c.seq, c.t_start, c.seconds, c.clock_synced)
-                for c in changes.opened.values()
+                (c.clip_id, c.camera, c.seq, c.t_start, c.seconds, c.clock_synced, " ".join(c.answered))
+                for c in changes.clips.values()
             ],
         )
         db.executemany("DELETE FROM clip WHERE clip_id = ?", [(clip_id,) for clip_id in changes.ended])

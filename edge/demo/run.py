@@ -212,7 +212,7 @@ def _show(message: Received) -> str:
         return f"{message.topic}: {Dropped.model_validate_json(message.payload).count} messages dropped\n"
     if kind == "skipped":
         skipped = Skipped.model_validate_json(message.payload)
-        return f"{message.topic}: clip {skipped.seq} skipped, {skipped.reason}: {plain(skipped.detail)}\n"
+        return f"{message.topic}: clip {skipped.seq} {skipped.status}, {skipped.reason}: {plain(skipped.detail)}\n"
     answer = Answer.model_validate_json(message.payload)
     length = (answer.t_end - answer.t_start).total_seconds()
     head = (

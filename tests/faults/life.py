@@ -58,7 +58,12 @@ def _live(settings: Any, journal: Path, life: int) -> NoReturn:
         ) as outbox:
             topics = Topics(settings.mqtt.root, settings.device.id)
             supervisor = Supervisor(
-                settings, topics, outbox, inference=stand_in.inference, reread=lambda: settings
+                settings,
+                topics,
+                outbox,
+                inference=stand_in.inference,
+                reread=lambda: settings,
+                sys=journal.with_name("sys"),  # no sensors: what this machine feels must not shed clips
             )
             signal.signal(
                 signal.SIGTERM, lambda number, _frame: supervisor.inbox.put((None, signal.Signals(number)))

@@ -36,6 +36,13 @@ class WitnessedOutbox(Outbox):
         super().open_clip(row)
         self._journal("opened", [row.camera, row.seq, row.clip_id, row.t_start, row.seconds])
 
+    def answer(self, clip_id: str, prompt: str, messages: Sequence[Outgoing]) -> tuple[Dropped, ...]:
+        """Note the answer, before and after."""
+        self._journal("puts", _named(messages))
+        dropped = super().answer(clip_id, prompt, messages)
+        self._journal("has", _named(messages))
+        return dropped
+
     def commit(
         self, clip_id: str, outcome: Outcome, seconds: float, messages: Sequence[Outgoing]
     ) -> tuple[Dropped, ...]:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +103,9 @@ def test_a_file_at_full_speed_is_answered_whole_and_the_service_ends_by_itself(
     assert [answer["provenance"]["pairs"] for answer in got.answered()] == [8, 8, 6]
     assert got.health[-1]["cameras"][0]["state"] == "ended"
     assert service.coverage().answered_s == pytest.approx(5.5)
+    last = got.health[-1]  # it stays at the broker, and everything else was sent before it
+    assert (last["outbox_pending"], last["outbox_bytes"], last["engine"]) == (0, 0, "stopped")
+    assert last["coverage"]["total"] == last["coverage"]["answered"] == 5.5
 
 
 def test_a_looped_file_makes_whole_clips_across_its_seam(
@@ -145,7 +149,7 @@ def test_a_clip_on_which_inference_dies_each_time_is_announced_and_the_next_one_
         assert len(service.pids("inference")) == 3  # one attempt, one more, and on
     got = heard()
     got.assert_whole()
-    assert [clip.get("status", clip.get("reason")) for clip in got.clips()] == [
+    assert [clip.get("reason", clip.get("status")) for clip in got.clips()] == [
         "answered",
         "inference_failed",
         "answered",
@@ -236,6 +240,24 @@ def test_a_killed_service_leaves_no_process_and_the_next_run_announces_its_clips
     assert row.answered_s + row.partial_s + row.skipped_s == pytest.approx(row.total_s)
 
 
+def test_a_clip_that_was_killed_between_its_two_answers_is_announced_as_partial(
+    tmp_path: Path, broker: Mosquitto, reel: Path, heard: Callable[[], Heard]
+) -> None:
+    sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
+    with Service(tmp_path, broker, sources, env={"STAND_IN_ANSWER_S": "1.5"}) as service:
+        eventually(lambda: bool(heard().answered()), "the first of two answers")
+        service.end(signal.SIGKILL)
+    with Service(tmp_path, broker, sources) as again:
+        again.wait_for("clip 0 is partial: interrupted")
+        again.wait_for("is answered")
+        assert again.end() == 0
+    got = heard()
+    assert got.answered("spatial") == [] or got.answered("spatial")[0]["seq"] > 0
+    rest = got.clips()[0]
+    assert (rest["reason"], rest["status"], rest["answered"]) == ("interrupted", "partial", ["summary"])
+    assert again.coverage().partial_s >= length(rest)
+
+
 def test_asked_to_stop_it_announces_what_it_can_no_longer_answer(
     tmp_path: Path, broker: Mosquitto, reel: Path, heard: Callable[[], Heard]
 ) -> None:
@@ -301,6 +323,67 @@ def test_the_service_manager_is_told_ready_alive_stopping_and_how_it_goes(
     assert told.count("READY=1") == 1
     assert "WATCHDOG=1" in told
     assert any(line.startswith("STATUS=coverage 100 %") for line in told)
+
+
+def test_sighup_reads_the_configuration_again_and_a_wrong_file_changes_nothing(
+    tmp_path: Path, broker: Mosquitto, reel: Path
+) -> None:
+    sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
+    config = tmp_path / "edge.toml"
+    env = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        Subscriber(broker, "edgeclip/v1/d/cam/count") as subscriber,
+    ):
+        manager.bind(env["NOTIFY_SOCKET"])
+        manager.settimeout(30)
+        told: list[str] = []
+
+        def ready(times: int) -> None:
+            while told.count("READY=1") < times:
+                told.append(manager.recv(4096).decode().split("\n")[0])
+
+        with Service(tmp_path, broker, sources, env=env) as service:
+            ready(1)
+            good = config.read_text(encoding="utf-8")
+            config.write_text(good + "[nonsense]\n", encoding="utf-8")
+            service.hit(signal.SIGHUP)
+            ready(2)
+            service.wait_for("is not taken over, and nothing was changed")
+            count = '[[prompt]]\nname = "count"\nkind = "ask"\ntext = "How many?"\n'
+            config.write_text(good.replace("seconds = 2.0", "seconds = 4.0") + count, encoding="utf-8")
+            service.hit(signal.SIGHUP)
+            ready(3)
+            service.wait_for("applied: prompt")
+            service.wait_for("hold after a restart: clip")
+            eventually(lambda: bool(subscriber.received), "the new prompt is asked")
+            assert service.end() == 0
+    words = [word for word in told if word in ("READY=1", "RELOADING=1")]
+    assert words == ["READY=1", *["RELOADING=1", "READY=1"] * 2]
+
+
+def test_a_closed_terminal_ends_a_service_that_was_started_from_it(
+    tmp_path: Path, broker: Mosquitto, reel: Path
+) -> None:
+    sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
+    Service(tmp_path, broker, sources)  # writes its configuration
+    ours, theirs = os.openpty()
+    command = [*STAND_IN, str(tmp_path / "edge.toml")]
+    env = {**os.environ, "CACHE_DIRECTORY": str(tmp_path / "cache")}
+    with subprocess.Popen(command, stderr=theirs, env=env) as service:
+        try:
+            os.close(theirs)
+            said = b""
+            while b"is loaded" not in said:
+                said += os.read(ours, 4096)
+            service.send_signal(signal.SIGHUP)
+            with contextlib.suppress(OSError):  # EIO: nobody holds the other end any more
+                while os.read(ours, 4096):
+                    pass
+            assert service.wait(30) == 0
+        finally:
+            service.kill()
+            os.close(ours)
 
 
 def test_no_broker_is_no_reason_not_to_answer_and_nothing_is_lost(

@@ -85,18 +85,19 @@ def test_what_was_answered_before_inference_died_is_not_asked_again() -> None:
     dispatcher.model_ready()
     (begin,) = (e for e in record(dispatcher, 5) if isinstance(e, Begin))
     dispatcher.need_pairs()
-    (end,) = dispatcher.need_pairs()
-    assert isinstance(end, End)
-    assert dispatcher.answered(make_answer(begin.plan, end.stats, "summary")) == [
-        Answered(make_answer(begin.plan, end.stats, "summary"))
+    (last,) = dispatcher.need_pairs()
+    assert isinstance(last, End)
+    assert dispatcher.answered(make_answer(begin.plan, last.stats, "summary")) == [
+        Answered(make_answer(begin.plan, last.stats, "summary"))
     ]
     dispatcher.model_lost("killed")
     (again,) = dispatcher.model_ready()
     assert isinstance(again, Begin)
     assert [prompt.name for prompt in again.prompts] == ["spatial"]
-    assert ended(dispatcher.model_lost("killed")) == [
-        (5, "partial", None)
-    ]  # it has one answer: it is not lost
+    (end,) = dispatcher.model_lost("killed")
+    assert isinstance(end, ClipEnded)  # it has one answer: it is not lost
+    assert (end.seq, end.outcome, end.reason) == (5, "partial", "inference_failed")
+    assert end.answered == ("summary",)
 
 
 def test_a_clip_that_failed_twice_while_it_is_recorded_ends_with_its_recording() -> None:

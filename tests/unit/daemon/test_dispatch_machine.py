@@ -143,7 +143,9 @@ class Service(RuleBasedStateMachine):
                 case ClipEnded():
                     assert effect.seq not in self.ended[effect.camera]  # exactly once
                     assert any(row.clip_id == effect.clip_id for row in self.opened[effect.camera])
-                    assert (effect.reason is None) == (effect.outcome != "skipped")
+                    assert (effect.reason is None) == (effect.answer is not None)
+                    told = self.answers.get(effect.clip_id, []) if effect.reason else []
+                    assert sorted(effect.answered) == sorted(told)
                     assert 0 <= effect.seconds <= SECONDS
                     assert effect.t_end == effect.t_start + timedelta(seconds=effect.seconds)
                     if effect.answer:

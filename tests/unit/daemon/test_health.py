@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import jsonschema
@@ -46,6 +47,14 @@ def test_an_interrupted_clip_reaches_at_most_to_the_next_run(late_s: float) -> N
     assert end.t_start == START
     assert end.t_start <= end.t_end <= max(now, START)
     assert end.t_end - end.t_start == timedelta(seconds=end.seconds) <= timedelta(seconds=60)
+
+
+def test_a_clip_that_was_answered_in_part_is_announced_as_partial_and_says_what_was_answered() -> None:
+    end = health.interrupted(replace(row(), answered=("summary",)), START + timedelta(seconds=30))
+    assert (end.outcome, end.reason) == ("partial", "interrupted")
+    told = health.skipped("d", end)
+    assert (told.status, told.answered) == ("partial", ("summary",))
+    jsonschema.validate(json.loads(told.payload()), published_schema("skipped"))
 
 
 def test_an_announcement_is_valid_and_the_same_clip_has_the_same_id() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge.deliver.dropped import announcement
-from edge.deliver.outbox import OVERHEAD_BYTES, Loss, Outbox, Outgoing, inspect_outbox
+from edge.deliver.outbox import OVERHEAD_BYTES, ClipRow, Loss, Outbox, Outgoing, inspect_outbox
 from edge.deliver.topics import Topics
 from edge.errors import DeliveryError
 from edge.messages import Dropped
@@ -96,7 +97,10 @@ def test_an_outbox_of_the_first_version_is_brought_up_to_date_with_all_it_holds(
         outbox.add([message(0), message(1)])
         epoch = outbox.epoch
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("ALTER TABLE message DROP COLUMN seq; DROP TABLE loss; PRAGMA user_version = 1;")
+        db.executescript(
+            "ALTER TABLE message DROP COLUMN seq; DROP TABLE loss; ALTER TABLE clip DROP COLUMN answered;"
+            "PRAGMA user_version = 1;"
+        )
     with pytest.raises(DeliveryError, match="older edgeclip"):
         inspect_outbox(path)
     with Outbox(path, max_bytes=room(1)) as outbox:
@@ -105,6 +109,19 @@ def test_an_outbox_of_the_first_version_is_brought_up_to_date_with_all_it_holds(
         outbox.add([message(2)])
         assert [(loss.count, loss.first_seq) for loss in outbox.losses()] == [(2, None)]
     assert inspect_outbox(path).stats.pending == 1
+
+
+def test_an_outbox_of_the_second_version_keeps_its_clips_in_hand(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    row = ClipRow("door-0", "door", 0, "t", 60.0, clock_synced=True)
+    with Outbox(path, max_bytes=room(9)) as outbox:
+        outbox.open_clip(row)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("ALTER TABLE clip DROP COLUMN answered; PRAGMA user_version = 2;")
+    with Outbox(path, max_bytes=room(9)) as outbox:
+        assert (outbox.notice, outbox.open_clips()) == ("", [row])
+        outbox.answer("door-0", "summary", [message(0)])
+    assert inspect_outbox(path).open_clips == (replace(row, answered=("summary",)),)
 
 
 def test_a_log_without_its_database_is_not_replayed_into_a_new_one(tmp_path: Path) -> None:

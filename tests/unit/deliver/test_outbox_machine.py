@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import settings
@@ -83,6 +84,15 @@ class OutboxMachine(RuleBasedStateMachine):
         dropped = self.outbox.commit(row.clip_id, outcome, row.seconds / 2, messages)
         assert [item.id for item in dropped] == self.expect(messages)
         self.ended[outcome] += row.seconds / 2
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), size=st.integers(0, 400))
+    def answer_in_part(self, data: st.DataObject, size: int) -> None:
+        row = self.open[data.draw(st.sampled_from(sorted(self.open)))]
+        item = Outgoing(f"{row.clip_id}/{len(row.answered)}p", TOPIC, b"z" * size, row.camera, row.seq)
+        dropped = self.outbox.answer(row.clip_id, f"p{len(row.answered)}", [item])
+        assert [gone.id for gone in dropped] == self.expect([item])
+        self.open[row.clip_id] = replace(row, answered=(*row.answered, f"p{len(row.answered)}"))
 
     @rule(camera=CAMERAS, number=st.integers(0, 12), size=st.integers(0, 3000))
     def add(self, camera: str, number: int, size: int) -> None:
