@@ -22,6 +22,12 @@ _PARTS = {
     "tokens": "measuring prefill and decode",
     "answers": "measuring answers",
 }
+_UNITS = {
+    "watch": " pairs",
+    "vision": "",
+    "tokens": "",
+    "answers": "",
+}  # of any other part, an answer: tokens
 
 
 class _Silent:
@@ -36,15 +42,18 @@ class _Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task: TaskID | None = None
+        self._of = ""
 
     def begin(self, what: str, total: int | None) -> None:
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(_PARTS.get(what, f"writing: {plain(what)}"), total=total)
+        self._of = "" if total is None else f"/{total}{_UNITS.get(what, ' tokens')}"
+        words = _PARTS.get(what, f"writing: {plain(what)}")
+        self._task = self._progress.add_task(words, total=total, count="")
 
     def step(self, done: int) -> None:
         if self._task is not None:
-            self._progress.update(self._task, completed=done)
+            self._progress.update(self._task, completed=done, count=f"{done}{self._of}")
 
 
 def style_of(stream: TextIO) -> Style:
@@ -63,12 +72,12 @@ def progress() -> Iterator[Watcher]:
         yield _Silent()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

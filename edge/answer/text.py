@@ -16,7 +16,7 @@ from edge.messages import Answer, Event, SeenObject
 
 _BAR = 24  # characters of the timeline
 _BAR_WIDE = 40  # where the terminal is wide enough
-_WIDE = 92
+_WIDE = 100
 _AXIS = 20  # columns before the bars
 _MARKS_MAX = 4  # upon one letter; more reach over the lines around it
 _LABEL = 11  # width of the left column of facts

@@ -107,6 +107,7 @@ class Service(RuleBasedStateMachine):
         self.begun: dict[str, int] = {}
         self.inbox: deque[Begin | More | End | Ask] = deque()
         self.questions: set[str] = set()  # that were put and have no reply
+        self.given_up: set[str] = set()
         self.number = 0
         self.model = "loading"
         self.plan: ClipPlan | None = None
@@ -161,6 +162,7 @@ class Service(RuleBasedStateMachine):
                     assert abs(effect.step_s) > STEP_S
                 case Unasked():
                     self.questions.remove(effect.key)
+                    self.given_up.add(effect.key)
                 case Begin() | More() | End() | Ask():
                     assert not self.inbox  # one at a time, when it waits
                     self.inbox.append(effect)
@@ -289,7 +291,8 @@ class Service(RuleBasedStateMachine):
         match message:
             case Ask():
                 assert self.model in ("idle", "reading")
-                self.questions.remove(message.key)  # exactly one reply
+                assert (message.key in self.questions) != (message.key in self.given_up)  # exactly one reply
+                self.questions.discard(message.key)
                 self.dispatcher.asked()
                 again = self.dispatcher.model_ready if self.model == "idle" else self.dispatcher.need_pairs
                 self.carry_out(again())
