@@ -118,7 +118,7 @@ def _check_settings(settings: Settings) -> None:
     try:
         topics = Topics(mqtt.root, settings.device.id)
         for camera in settings.camera:
-            for prompt in settings.prompt:
+            for prompt in settings.prompts:
                 topics.answer(camera.id, prompt.name)
     except DeliveryError as error:
         raise ConfigError(error.what, evidence=error.evidence, next_step=error.next_step) from error

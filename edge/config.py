@@ -14,11 +14,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge.errors import ConfigError
-from edge.messages import RESERVED_CAMERAS, RESERVED_PROMPTS, Slug
+from edge.messages import QUESTION_CHARS, RESERVED_CAMERAS, RESERVED_PROMPTS, Slug
 
 STATE_DIRECTORY = "STATE_DIRECTORY"  # set by systemd for StateDirectory=
 CACHE_DIRECTORY = "CACHE_DIRECTORY"  # set by systemd for CacheDirectory=
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"  # set by systemd for LoadCredential=
+WINDOW_MAX = 60  # answers that a watch looks back on
 
 
 class _Section(BaseModel):
@@ -83,7 +84,7 @@ class PromptSettings(_Section):
     """``[[prompt]]``: one question that every clip is asked; an empty ``text`` takes the kind's default words."""
 
     name: Slug
-    kind: Literal["summary", "spatial", "ask"]
+    kind: Literal["summary", "spatial", "watch", "ask"]
     text: Annotated[str, Field(max_length=4000)] = ""
     max_tokens: Annotated[int, Field(ge=16, le=4096)] = 320
 
@@ -105,6 +106,37 @@ class GateSettings(_Section):
     def level(self) -> float | None:
         """The threshold, or None where every pair is sent."""
         return self.threshold if self.mode == "auto" else None
+
+
+class WatchSettings(_Section):
+    """``[[watch]]``: a question in plain words that every clip is asked, and when its answers raise an alert.
+
+    Answers count from the last change on: ``yes`` of the last ``of`` raise it, ``no`` of the last ``of`` clear it.
+    """
+
+    id: Slug
+    question: Annotated[str, Field(max_length=QUESTION_CHARS, pattern=r"\S")]
+    cameras: tuple[Slug, ...] = ()
+    yes: Annotated[int, Field(ge=1, le=WINDOW_MAX)] = 2
+    no: Annotated[int, Field(ge=1, le=WINDOW_MAX)] = 2
+    of: Annotated[int, Field(ge=1, le=WINDOW_MAX)] = 3
+    hold_off_s: Annotated[float, Field(ge=0, le=7 * 86400)] = 300.0
+    check: bool = True
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if max(self.yes, self.no) > self.of:
+            msg = f"{max(self.yes, self.no)} of {self.of} answers can never be met"
+            raise ValueError(msg)
+        return self
+
+
+class AnswerSettings(_Section):
+    """``[answers]``: in which language, with how large a key frame, and how words are chosen."""
+
+    language: Annotated[str, Field(pattern=r"^[A-Za-z ()-]*$", max_length=32)] = ""
+    key_frame_tokens: Annotated[int, Field(ge=0, le=1024)] = 300
+    sampling: Literal["greedy", "recommended"] = "greedy"
 
 
 class MqttSettings(_Section):
@@ -233,6 +265,7 @@ DEFAULT_PROMPTS = (
     PromptSettings(name="summary", kind="summary"),
     PromptSettings(name="spatial", kind="spatial"),
 )
+WATCH_PROMPT = PromptSettings(name="watch", kind="watch")
 
 
 class Settings(_Section):
@@ -244,6 +277,8 @@ class Settings(_Section):
     clip: ClipSettings = ClipSettings()
     camera: Annotated[tuple[CameraSettings, ...], Field(min_length=1, max_length=16)]
     prompt: Annotated[tuple[PromptSettings, ...], Field(min_length=1, max_length=16)] = DEFAULT_PROMPTS
+    watch: Annotated[tuple[WatchSettings, ...], Field(max_length=16)] = ()
+    answers: AnswerSettings = AnswerSettings()
     gate: GateSettings = GateSettings()
     mqtt: MqttSettings = MqttSettings()
     outbox: OutboxSettings = OutboxSettings()
@@ -259,7 +294,8 @@ class Settings(_Section):
     def _names_of_their_own(self) -> Self:
         for what, names, reserved in (
             ("camera.id", [camera.id for camera in self.camera], RESERVED_CAMERAS),
-            ("prompt.name", [prompt.name for prompt in self.prompt], RESERVED_PROMPTS),
+            ("prompt.name", [prompt.name for prompt in self.prompts], RESERVED_PROMPTS),
+            ("watch.id", [watch.id for watch in self.watch], frozenset[str]()),
         ):
             taken = sorted(reserved.intersection(names))
             if taken:
@@ -270,6 +306,31 @@ class Settings(_Section):
                 msg = f"{what} must be unique, but {', '.join(twice)} occurs twice"
                 raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _watches_are_asked(self) -> Self:
+        asked = [prompt.name for prompt in self.prompt if prompt.kind == "watch"]
+        if len(asked) > 1 or (asked and not self.watch):
+            msg = "one prompt of kind watch asks all [[watch]] questions, and there must be some"
+            raise ValueError(msg)
+        cameras = {camera.id for camera in self.camera}
+        unknown = sorted({name for watch in self.watch for name in watch.cameras} - cameras)
+        if unknown:
+            msg = f"watch.cameras names {', '.join(unknown)}, and there is no such camera"
+            raise ValueError(msg)
+        if len(asked) == len(self.prompt) and all(watch.cameras for watch in self.watch):
+            idle = sorted(cameras.difference(*(watch.cameras for watch in self.watch)))
+            if idle:
+                msg = f"nothing is asked of {', '.join(idle)}: give it another prompt, or a watch"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def prompts(self) -> tuple[PromptSettings, ...]:
+        """All prompts: the configured ones, and one that asks the watches where none of these does."""
+        if not self.watch or any(prompt.kind == "watch" for prompt in self.prompt):
+            return self.prompt
+        return (*self.prompt, WATCH_PROMPT)
 
     def outbox_path(self) -> Path:
         """Return the outbox's file: as configured, or ``outbox.db`` in the state directory."""

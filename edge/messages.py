@@ -4,7 +4,7 @@ Every message carries ``schema`` (name and major version) and ``id`` (the key by
 duplicates: the same work done twice has the same id). Within a major version fields are only added. Text that the
 model wrote (headline, summary, text, labels, what, relation) is data: never a topic, a command or markup.
 
-The model writes only `SummaryBody`, `SpatialBody` or `AskBody`; their JSON Schemas bound every string and list, so the
+The model writes only `SummaryBody`, `SpatialBody`, `WatchBody` or `AskBody`; their JSON Schemas bound every string and list, so the
 grammar that decodes under them always reaches an end. Everything else is filled in by the service.
 """
 
@@ -28,6 +28,8 @@ MAX_EVENTS = 8
 MAX_OBJECTS = 8
 MAX_RELATIONS = 8
 CLIP_SECONDS_MAX = 600
+COUNT_MAX = 99
+COORDINATE_MAX = 9999
 QUESTION_CHARS = 500
 COMMAND_ID_CHARS = 64
 DETAIL_CHARS = 500
@@ -44,6 +46,7 @@ def _utc_text(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+Verdict = Literal["yes", "no", "unsure"]
 Utc = Annotated[AwareDatetime, PlainSerializer(_utc_text, return_type=str, when_used="json")]
 
 
@@ -70,21 +73,36 @@ class EventBody(BaseModel):
     end: Annotated[float, Field(ge=0, le=CLIP_SECONDS_MAX)]
 
 
+class CountsBody(BaseModel):
+    """How many different ones were seen in the whole clip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    people: Annotated[int, Field(ge=0, le=COUNT_MAX)]
+    vehicles: Annotated[int, Field(ge=0, le=COUNT_MAX)]
+    animals: Annotated[int, Field(ge=0, le=COUNT_MAX)]
+
+
 class SummaryBody(BaseModel):
-    """The model-written part of a summary."""
+    """The model-written part of a summary; a model may leave the counts out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     headline: Annotated[str, Field(min_length=1, max_length=HEADLINE_CHARS)]
     summary: Annotated[str, Field(min_length=1, max_length=SUMMARY_CHARS)]
     events: Annotated[list[EventBody], Field(max_length=MAX_EVENTS)]
+    counts: CountsBody | None = None
 
 
-Coordinate = Annotated[int, Field(ge=0, le=1000)]
+Coordinate = Annotated[int, Field(ge=0, le=COORDINATE_MAX)]
 
 
 class ObjectBody(BaseModel):
-    """One object as the model writes it; ``bbox_2d`` is x1, y1, x2, y2 on 0..1000, Qwen's own convention."""
+    """One object as the model writes it; ``bbox_2d`` is x1, y1, x2, y2 on 0..1000, Qwen's own convention.
+
+    More than 1000 can be written, so that it can be flagged: under a limit of 1000 a model that means 1024 would be led
+    to 102.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -120,6 +138,14 @@ class AskBody(BaseModel):
     text: Annotated[str, Field(min_length=1, max_length=TEXT_CHARS)]
 
 
+class WatchBody(BaseModel):
+    """The model-written part of the answer to a watch question: one word, nothing of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answer: Verdict
+
+
 # --- What is published -----------------------------------------------------------------------------------------------
 
 
@@ -131,13 +157,55 @@ class Gap(Message):
     reason: str
 
 
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Evidence(Message):
+    """The pairs of frames in a span that the model was shown: first and last on the clip's grid, and how many."""
+
+    first: int
+    last: int
+    pairs: Annotated[int, Field(ge=1)]
+
+
 class Event(Message):
-    """One event; seconds from the clip's start. ``valid`` is false where the model wrote an impossible span."""
+    """One event; seconds from the clip's start. ``valid`` is false where the model wrote an impossible span.
+
+    Attributes:
+        confidence: Of ``what``.
+        evidence: What was seen in its span; None where nothing was, or where the span is impossible.
+    """
 
     what: str
     start: float
     end: float
     valid: bool
+    confidence: Probability | None = None
+    evidence: Evidence | None = None
+
+
+class Counts(Message):
+    """How many different ones the model saw in the clip."""
+
+    people: int
+    vehicles: int
+    animals: int
+
+
+class KeyFrame(Message):
+    """The sharp still that was shown after the clip, and to which boxes refer.
+
+    Attributes:
+        time: Seconds from the clip's start.
+        height: In pixels, as the model was shown it.
+        width: The same.
+        tokens: What it took of the context.
+    """
+
+    time: float
+    height: int
+    width: int
+    tokens: int
 
 
 class Box(Message):
@@ -149,27 +217,74 @@ class Box(Message):
     y2: Annotated[float, Field(ge=0, le=1)]
 
 
+BoxProblem = Literal["", "degenerate", "duplicate", "out_of_range"]
+
+
 class SeenObject(Message):
-    """An object and its box; ``valid`` is false for a degenerate or duplicated box, which is flagged, not mended."""
+    """An object and its box; ``valid`` is false for a box that cannot be, which is flagged, not mended.
+
+    Attributes:
+        problem: Why it is not valid, or "": without an area, the same as one before it, or beyond the picture.
+        written: x1, y1, x2, y2 as the model wrote them, on 0..1000. ``box`` holds these; only what lies beyond the
+            picture ends at its edge there.
+        confidence: Of the label.
+        box_confidence: Of the box.
+    """
 
     label: str
     box: Box
     valid: bool
+    problem: BoxProblem = ""
+    written: tuple[int, int, int, int] | None = None
+    confidence: Probability | None = None
+    box_confidence: Probability | None = None
 
 
 class Relation(Message):
-    """A relation between two labels, such as person - left of - car."""
+    """A relation between two labels, such as person - left of - car.
+
+    ``valid`` is false where it is not between two different ones of the objects.
+    """
 
     subject: str
     relation: str
     object: str
+    valid: bool = True
+    confidence: Probability | None = None
+
+
+class Watched(Message):
+    """The answer to one question of a watch.
+
+    Attributes:
+        rule: The operator's name for it.
+        question: The operator's words.
+        answer: What holds: a yes that did not stand the second look is ``unsure``.
+        first: What was answered at first.
+        check: What the second look said; None where there was none.
+        confidence: Probability of ``first``, or of ``check`` where there was one, among yes, no and unsure.
+    """
+
+    rule: str
+    question: str
+    answer: Verdict
+    first: Verdict
+    check: Verdict | None = None
+    confidence: Probability
 
 
 class Confidence(Message):
-    """Geometric mean of the probabilities of the tokens that the model was free to choose; not calibrated."""
+    """How probable the model found what it wrote, raw and not calibrated.
 
-    value: Annotated[float, Field(ge=0, le=1)]
+    Attributes:
+        value: Geometric mean of the probabilities of the tokens that the model was free to choose, each among those
+            that the grammar allowed.
+        fields: The same of single fields, by name; a number is as probable as all of its digits together.
+    """
+
+    value: Probability
     calibrated: Literal[False] = False
+    fields: dict[str, Probability] = Field(default_factory=dict)
 
 
 class Latency(Message):
@@ -238,7 +353,15 @@ class Provenance(Message):
 
 
 class Answer(Message):
-    """What the model said of one clip under one prompt. Schema ``edgeclip.answer/1``."""
+    """What the model said of one clip under one prompt. Schema ``edgeclip.answer/1``.
+
+    Attributes:
+        nearest: Of a spatial answer: label of the valid object that reaches lowest in the picture, or "". Worked out
+            from the boxes.
+        free: Of a spatial answer: the largest box that no valid object touches. Worked out from the boxes.
+        key_frame: The still that the boxes refer to; None where it is the clip's last picture.
+        watches: Of a watch: every question with its answer.
+    """
 
     schema_: Literal["edgeclip.answer/1"] = Field("edgeclip.answer/1", alias="schema")
     id: str
@@ -247,7 +370,7 @@ class Answer(Message):
     device: str
     camera: str
     prompt: str
-    kind: Literal["summary", "spatial", "ask"]
+    kind: Literal["summary", "spatial", "watch", "ask"]
     t_start: Utc
     t_end: Utc
     clock_synced: bool
@@ -259,6 +382,11 @@ class Answer(Message):
     events: tuple[Event, ...] = ()
     objects: tuple[SeenObject, ...] = ()
     relations: tuple[Relation, ...] = ()
+    counts: Counts | None = None
+    nearest: str = ""
+    free: Box | None = None
+    key_frame: KeyFrame | None = None
+    watches: tuple[Watched, ...] = ()
     confidence: Confidence
     provenance: Provenance
 
@@ -312,6 +440,62 @@ class State(Message):
     time: Utc
     status: Literal["answered", "partial"]
     headline: Annotated[str, Field(max_length=HEADLINE_CHARS)]
+
+
+class Alert(Message):
+    """A watch was raised or cleared. Schema ``edgeclip.alert/1``.
+
+    Attributes:
+        rule: The operator's name for it; also the last part of the topic.
+        question: The operator's words.
+        state: What it is from now on.
+        reason: ``answers``: so many of the last ones say so. ``changed``: the operator changed or removed the rule while
+            it was raised.
+        time: End of the clip that decided it.
+        since: When it was raised.
+        answers: The answers that decided it, oldest first.
+        confidence: Of the last of these; None where no answer decided.
+        answer_id: ``id`` of the answer that holds it, or "".
+    """
+
+    schema_: Literal["edgeclip.alert/1"] = Field("edgeclip.alert/1", alias="schema")
+    id: str
+    device: str
+    camera: str
+    rule: str
+    question: str
+    state: Literal["raised", "cleared"]
+    reason: Literal["answers", "changed"]
+    time: Utc
+    since: Utc
+    clip_id: str
+    seq: int | None
+    answer_id: str
+    answers: tuple[Verdict, ...]
+    confidence: Confidence | None
+
+
+class WatchState(Message):
+    """How one watch stands, retained. Schema ``edgeclip.watch/1``.
+
+    Attributes:
+        state: ``raised`` or ``clear``.
+        since: Since when; None if it has never been raised.
+        time: End of the last clip that was asked; None before the first.
+        answer: The last answer.
+    """
+
+    schema_: Literal["edgeclip.watch/1"] = Field("edgeclip.watch/1", alias="schema")
+    id: str
+    device: str
+    camera: str
+    rule: str
+    question: str
+    state: Literal["raised", "clear"]
+    since: Utc | None
+    time: Utc | None
+    answer: Verdict | None
+    clip_id: str
 
 
 class DroppedSpan(Message):
@@ -520,12 +704,19 @@ PUBLISHED: dict[str, type[Message]] = {
     "skipped": Skipped,
     "dropped": Dropped,
     "state": State,
+    "alert": Alert,
+    "watch": WatchState,
     "health": Health,
     "reply": Reply,
 }
 """The messages by the name under which `edge schema` prints them."""
 
-BODIES: dict[str, type[BaseModel]] = {"summary": SummaryBody, "spatial": SpatialBody, "ask": AskBody}
+BODIES: dict[str, type[BaseModel]] = {
+    "summary": SummaryBody,
+    "spatial": SpatialBody,
+    "watch": WatchBody,
+    "ask": AskBody,
+}
 """The model-written part by kind of prompt."""
 
 

@@ -6,22 +6,27 @@ The daemon also asks on the way, of what was seen so far, and of a finished clip
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import ValidationError
 
 from edge.answer.assemble import Author, Work, Written, assemble
+from edge.answer.confidence import Chances
 from edge.answer.schema import model_schema
-from edge.errors import EmptyVideoError, ModelError
+from edge.errors import AnswerError, EmptyVideoError, ModelError
 from edge.host.sensors import temperature_c
-from edge.messages import Answer
-from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt, Size
+from edge.messages import Answer, KeyFrame, Verdict, WatchBody, Watched
+from edge.model.sampling import Sampling
+from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt, Question, Size, Still
 
 if TYPE_CHECKING:
-    from edge.model.engine import Engine, Fork, Stream
+    from edge.model.engine import Engine, Fork, Reply, Stream
 
+_STAMP = 32  # tokens around a still: its markers and its time, generously
 _MARKERS = 64  # tokens around a prompt's own: turn markers and the empty thought, generously
 _CLOSING = 256  # an answer may take more than its budget where even the shortest one does
 
@@ -38,7 +43,6 @@ class ClipJob:
         plan: What is known of the clip.
         prompts: What to ask, in order; at least one.
         effort: How much is done: pairs of the plan's size are made smaller where it asks for that, and answers say so.
-        seed: For sampling; greedy decoding, which is the default, does not use it.
         reserve_tokens: Rows for what `ask` may be asked beside the prompts.
     """
 
@@ -50,7 +54,6 @@ class ClipJob:
         plan: ClipPlan,
         prompts: Sequence[Prompt],
         effort: Effort = ALL,
-        seed: int = 0,
         reserve_tokens: int = 0,
     ) -> None:
         self.plan = _at(plan, effort, engine)
@@ -58,13 +61,15 @@ class ClipJob:
         self.prompts = tuple(prompts)
         self._engine = engine
         self._device = device
-        self._seed = seed
+        self._seed = uuid.UUID(plan.clip_id).int % 2**32  # the same work done twice says the same
         self._reserve_tokens = max(_reserve(self.prompts), reserve_tokens)
         self._stream: Stream | None = None
         self._stats: ClipStats | None = None  # once the clip is finished
-        self._pairs = self._gated = 0
-        self._end_tick = 0  # behind the last pair
+        self._shown: list[int] = []  # indices of the pairs
+        self._gated = 0
+        self._still: Still | None = None
         model = engine.bundle.manifest.model
+        self._sampling = Sampling.recommended(engine.bundle.manifest.generation)
         self._author = Author(
             model=f"{model.id}@{model.revision}" if model.revision else model.id,
             bundle=engine.bundle.hash,
@@ -96,9 +101,8 @@ class ClipJob:
                 reserve_tokens=self._reserve_tokens,
             )
         self._stream.push([_sized(pair, self.plan.size) for pair in pairs])
-        self._pairs += len(pairs)
+        self._shown += [pair.index for pair in pairs]
         self._gated += sum(pair.gated for pair in pairs)
-        self._end_tick = 2 * (pairs[-1].index + 1)
 
     def finish(
         self,
@@ -107,6 +111,7 @@ class ClipJob:
         end_mono_ns: int | None = None,
         on_token: Callable[[int], None] | None = None,
         keep: bool = False,
+        still: Still | None = None,
     ) -> Iterator[Answer]:
         """Ask every prompt, and yield each answer as soon as it is ready.
 
@@ -115,6 +120,7 @@ class ClipJob:
             end_mono_ns: CLOCK_MONOTONIC of the clip's end where it happened live; it dates ``latency.after_end``.
             on_token: Called with every token of an answer as it is written.
             keep: Leave the context after the last answer, for `ask`, until `close`.
+            still: The key frame, for prompts that ask where things are; without it their boxes refer to the last pair.
 
         Raises:
             EmptyVideoError: No pair was pushed; at the call, not at the first answer. The daemon announces such a clip
@@ -123,6 +129,7 @@ class ClipJob:
             AnswerError: An answer could not be read; the answers before it have been yielded.
         """
         self._stats = stats
+        self._still = still
         if self._stream is None:
             raise EmptyVideoError(
                 f"clip {self.plan.seq} of {self.plan.camera} holds no picture",
@@ -143,10 +150,10 @@ class ClipJob:
         """
         if self._stream is None:
             raise EmptyVideoError(f"clip {self.plan.seq} of {self.plan.camera} holds no picture yet")
+        table = _Table(self._stream.fork(), self._still)
         if self._stats is not None:
-            return self._ask(self._stream, self._stream.fork(), prompt, self._stats, on_token=on_token)
-        seen = self._seen()
-        answer = self._ask(self._stream, self._stream.fork(), prompt, seen, on_token=on_token)
+            return self._ask(self._stream, table, prompt, self._stats, on_token=on_token)
+        answer = self._ask(self._stream, table, prompt, self._seen(), on_token=on_token)
         return answer.model_copy(update={"status": "partial"})
 
     def close(self) -> None:
@@ -165,9 +172,9 @@ class ClipJob:
     ) -> Iterator[Answer]:
         done = False
         try:
-            fork = stream.fork()
+            table = _Table(stream.fork(), self._still)
             for prompt in self.prompts:
-                yield self._ask(stream, fork, prompt, stats, end_mono_ns=end_mono_ns, on_token=on_token)
+                yield self._ask(stream, table, prompt, stats, end_mono_ns=end_mono_ns, on_token=on_token)
             done = True
         finally:
             if not (done and keep):
@@ -176,49 +183,68 @@ class ClipJob:
     def _ask(
         self,
         stream: Stream,
-        fork: Fork,
+        table: _Table,
         prompt: Prompt,
         stats: ClipStats,
         *,
         end_mono_ns: int | None = None,
         on_token: Callable[[int], None] | None,
     ) -> Answer:
-        reply = fork.ask(
-            prompt.text,
-            schema=model_schema(prompt.kind, seconds=stats.seconds),
-            max_tokens=prompt.max_tokens,
-            seed=self._seed,
-            on_token=on_token,
+        point, key_frame = table.point(prompt)
+        replies: list[Reply] = []
+
+        def reply_to(text: str) -> Reply:
+            replies.append(
+                point.ask(
+                    text,
+                    schema=model_schema(prompt.kind, seconds=stats.seconds),
+                    max_tokens=prompt.max_tokens,
+                    sampling=self._sampling if prompt.sampled else None,
+                    seed=self._seed,
+                    on_token=on_token,
+                )
+            )
+            return replies[-1]
+
+        watches = [_watched(question, reply_to) for question in prompt.questions]
+        text = "" if prompt.kind == "watch" else reply_to(prompt.text).text
+        written = Written(
+            text=text,
+            logprobs=[logprob for reply in replies for logprob in reply.logprobs],
+            tokens_in=max(reply.tokens_in for reply in replies),
+            tokens_out=sum(len(reply.tokens) for reply in replies),
+            truncated=any(reply.finish != "stop" for reply in replies),
+            pieces=replies[0].pieces,
+            chances=replies[0].chances,
+        )
+        timing = stream.timing
+        work = Work(
+            pairs=timing.pairs,
+            vision_s=timing.vision_s + table.vision_s,
+            prefill_s=timing.prefill_s + sum(reply.prefill_s for reply in replies),
+            decode_s=sum(reply.decode_s for reply in replies),
+            after_end_s=None if end_mono_ns is None else (time.monotonic_ns() - end_mono_ns) / 1e9,
+            temperature_c=temperature_c(),
+            tokens=timing.tokens,
+            shown=self._shown,
+            key_frame=key_frame,
         )
         return assemble(
-            Written(
-                text=reply.text,
-                logprobs=reply.logprobs,
-                tokens_in=reply.tokens_in,
-                tokens_out=len(reply.tokens),
-                truncated=reply.finish != "stop",
-            ),
+            written,
             device=self._device,
             plan=self.plan,
             stats=stats,
             prompt=prompt,
             author=self._author,
             effort=self.effort,
-            work=Work(
-                pairs=stream.timing.pairs,
-                vision_s=stream.timing.vision_s,
-                prefill_s=stream.timing.prefill_s + reply.prefill_s,
-                decode_s=reply.decode_s,
-                after_end_s=None if end_mono_ns is None else (time.monotonic_ns() - end_mono_ns) / 1e9,
-                temperature_c=temperature_c(),
-                tokens=stream.timing.tokens,
-            ),
+            work=work,
+            watches=watches,
         )
 
     def _seen(self) -> ClipStats:
         """Return what can be said of a clip that is not finished: what was seen up to the last pair that was shown."""
-        pairs = self._pairs + self._gated
-        ticks = self._end_tick
+        pairs = len(self._shown) + self._gated
+        ticks = 2 * (self._shown[-1] + 1) if self._shown else 0
         return ClipStats(
             seconds=min(ticks / self.plan.fps, self.plan.seconds),
             ticks=ticks,
@@ -251,8 +277,80 @@ def _sized(pair: Pair, size: Size) -> Pair:
     return replace(pair, frames=np.stack([scale(frame, size) for frame in pair.frames]))
 
 
+class _Table:
+    """The end of a clip as it is put before each prompt: with the key frame, where the prompt wants it, or without.
+
+    Args:
+        fork: The point behind the last pair.
+        still: The key frame.
+    """
+
+    def __init__(self, fork: Fork, still: Still | None) -> None:
+        self._fork = fork
+        self._still = still
+        self._shown: dict[int, Fork] = {}
+        self.vision_s = 0.0
+
+    def point(self, prompt: Prompt) -> tuple[Fork, KeyFrame | None]:
+        """Return from where a prompt is asked, and what is shown there beside the clip."""
+        still, tokens = self._still, prompt.still_tokens
+        if still is None or not tokens:
+            return self._fork, None
+        begun = time.perf_counter()
+        if tokens not in self._shown:
+            self._shown[tokens] = self._fork.show(still.rgb, tokens=tokens, time_s=still.time_s)
+            self.vision_s += time.perf_counter() - begun
+        shown = self._shown[tokens]
+        size = shown.still
+        if size is None:
+            return shown, None
+        return shown, KeyFrame(
+            time=round(still.time_s, 3),
+            height=size.height,
+            width=size.width,
+            tokens=shown.tokens - self._fork.tokens,
+        )
+
+
+def _watched(question: Question, reply_to: Callable[[str], Reply]) -> Watched:
+    """Ask one question of a watch, and once more after a yes.
+
+    The second look does not know of the first one, so it cannot lean on it. Only two yes make one.
+    """
+    first, chance = _verdict(reply_to(question.text))
+    check = None
+    if first == "yes" and question.check:
+        check, chance = _verdict(reply_to(question.check))
+    return Watched(
+        rule=question.rule,
+        question=question.question,
+        answer="unsure" if check is not None and check != "yes" else first,
+        first=first,
+        check=check,
+        confidence=chance,
+    )
+
+
+def _verdict(reply: Reply) -> tuple[Verdict, float]:
+    try:
+        body = WatchBody.model_validate_json(reply.text)
+    except ValidationError as error:
+        raise AnswerError(
+            "the model's reply to a watch is not yes, no or unsure",
+            evidence=[f"it begins: {reply.text[:80]!a}"],
+            next_step="Give another bundle.",
+        ) from error
+    return body.answer, Chances(reply.pieces, reply.chances).number("answer") or 0.0
+
+
 def _reserve(prompts: Sequence[Prompt]) -> int:
-    return max(reserve_tokens(len(prompt.text.encode()), prompt.max_tokens) for prompt in prompts)
+    return max(_reserve_one(prompt) for prompt in prompts)
+
+
+def _reserve_one(prompt: Prompt) -> int:
+    texts = [prompt.text, *(text for each in prompt.questions for text in (each.text, each.check))]
+    still = prompt.still_tokens + _STAMP if prompt.still_tokens else 0
+    return still + reserve_tokens(max(len(text.encode()) for text in texts), prompt.max_tokens)
 
 
 def reserve_tokens(text_bytes: int, max_tokens: int) -> int:

@@ -107,20 +107,58 @@ class ClipStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Still:
+    """One sharp picture of a clip, in memory only.
+
+    Attributes:
+        time_s: When, counted from the clip's start.
+        rgb: uint8, shape (height, width, 3), upright.
+    """
+
+    time_s: float
+    rgb: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of a watch.
+
+    Attributes:
+        rule: The operator's name for it.
+        question: The operator's words.
+        text: What the model is given.
+        check: What it is given after a yes, or "" for no second look.
+        cameras: Of which it is asked; empty: of all.
+    """
+
+    rule: str
+    question: str
+    text: str
+    check: str
+    cameras: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One question that every clip is asked.
 
     Attributes:
         name: The operator's name for it; part of the topic and of the answer's id: ``[a-z0-9_-]{1,32}``.
-        kind: ``summary``, ``spatial`` or ``ask``; it decides the schema of the model-written part.
-        text: The words given to the model.
+        kind: ``summary``, ``spatial``, ``watch`` or ``ask``; it decides the schema of the model-written part.
+        text: The words given to the model; a watch has its questions instead.
         max_tokens: Decoding budget; towards its end the grammar is steered to close the answer.
+        questions: Of a watch.
+        still_tokens: Size of the key frame that is shown with it; 0: none.
+        sampled: Whether words are drawn as the model's card recommends; otherwise the most probable one is taken.
     """
 
     name: str
     kind: str
     text: str
     max_tokens: int
+    questions: tuple[Question, ...] = ()
+    still_tokens: int = 0
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

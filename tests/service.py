@@ -169,6 +169,8 @@ class Heard:
         base = "edgeclip/v1/d"
         self.answers: list[dict[str, Any]] = []
         self.skipped: list[dict[str, Any]] = []
+        self.alerts: list[dict[str, Any]] = []
+        self.watches: list[dict[str, Any]] = []
         self.health: list[dict[str, Any]] = []
         self.availability: list[str] = []
         for item in received:
@@ -179,6 +181,10 @@ class Heard:
                 self.health.append(_valid(item, "health"))
             elif topic == f"{camera}/skipped":
                 self.skipped.append(_valid(item, "skipped"))
+            elif topic.startswith(f"{camera}/alert/") and topic.endswith("/state"):
+                self.watches.append(_valid(item, "watch"))
+            elif topic.startswith(f"{camera}/alert/"):
+                self.alerts.append(_valid(item, "alert"))
             elif topic.startswith(f"{camera}/") and topic != f"{camera}/state":
                 self.answers.append(_valid(item, "answer"))
 

@@ -3,7 +3,7 @@
     python -m tests.stand_in CONFIG
 
 It answers every clip with what it was shown, and questions about the clip in hand and the last one of each camera; the
-question's words come back in the answer. ``STAND_IN_ANSWER_S`` makes every answer take so long, ``STAND_IN_CHUNK_S`` every
+question's words come back in the answer. To a watch it says yes of the clips whose numbers stand in the question. ``STAND_IN_ANSWER_S`` makes every answer take so long, ``STAND_IN_CHUNK_S`` every
 chunk; ``STAND_IN_DIES_ON`` names a clip's number on which the process dies each time, in mid-clip, and the question
 "die" kills it. ``STAND_IN_SYS`` names a directory that stands for /sys.
 """
@@ -24,7 +24,7 @@ from edge.answer.assemble import Author, Work, Written, assemble
 from edge.daemon.children import AnswerReady, Asked, Idle, InferenceJob, Loaded, NeedPairs, begin_child
 from edge.daemon.effects import Ask, Begin, End, More
 from edge.errors import EdgeError
-from edge.messages import Answer, message_id
+from edge.messages import Answer, Verdict, Watched, message_id
 from edge.model.preprocess import scale
 from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt, Size
 
@@ -122,6 +122,8 @@ def answer(
     device: str, plan: ClipPlan, prompt: Prompt, pairs: list[Pair], end: End, *, effort: Effort = ALL
 ) -> Answer:
     shades = len(np.unique([pair.frames.mean().round() for pair in pairs]))
+    if prompt.kind == "watch":
+        return watch(device, plan, prompt, end)
     after_end_s = None if end.end_mono_ns is None else (time.monotonic_ns() - end.end_mono_ns) / 1e9
     return assemble(
         Written(WORDS[prompt.kind].format(len(pairs), shades), (), 1, 1, truncated=False),
@@ -132,6 +134,24 @@ def answer(
         author=Author(MODEL, "0" * 64, "none", "not a model"),
         work=Work(len(pairs), 0.0, 0.0, 0.0, after_end_s, None),
         effort=effort,
+    )
+
+
+def watch(device: str, plan: ClipPlan, prompt: Prompt, end: End) -> Answer:
+    said: dict[bool, Verdict] = {True: "yes", False: "no"}
+    verdicts = [(each, said[str(plan.seq) in each.question.split()]) for each in prompt.questions]
+    return assemble(
+        Written("", (), 1, 1, truncated=False),
+        watches=[
+            Watched(rule=each.rule, question=each.question, answer=verdict, first=verdict, confidence=1.0)
+            for each, verdict in verdicts
+        ],
+        device=device,
+        plan=plan,
+        stats=end.stats,
+        prompt=prompt,
+        author=Author(MODEL, "0" * 64, "none", "not a model"),
+        work=Work(1, 0.0, 0.0, 0.0, None, None),
     )
 
 

@@ -6,7 +6,6 @@ that have no business in a line of text are taken out, and then the answer says 
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edge import __version__
+from edge.answer import places
+from edge.answer.confidence import Chances, folded
 from edge.errors import AnswerError
 from edge.messages import (
     BODIES,
@@ -24,16 +25,21 @@ from edge.messages import (
     AskBody,
     Box,
     Confidence,
+    Counts,
     Event,
     EventBody,
+    Evidence,
     Gap,
+    KeyFrame,
     Latency,
     ObjectBody,
     Provenance,
     Relation,
+    RelationBody,
     SeenObject,
     SpatialBody,
     SummaryBody,
+    Watched,
     message_id,
 )
 from edge.records import ALL, ClipPlan, ClipStats, Effort, Prompt
@@ -50,7 +56,9 @@ class Written:
         logprobs: Natural logarithms of the probabilities of the tokens that the model was free to choose.
         tokens_in: Tokens of the context before the answer.
         tokens_out: Tokens of the answer.
-        truncated: The token budget ran out and the grammar closed the answer.
+        truncated: The token budget ran out, or it began to repeat itself, and the grammar closed the answer.
+        pieces: The bytes of each token.
+        chances: For each token the logarithm of its probability, None where it was no free choice.
     """
 
     text: str
@@ -58,6 +66,8 @@ class Written:
     tokens_in: int
     tokens_out: int
     truncated: bool
+    pieces: Sequence[bytes] = ()
+    chances: Sequence[float | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,8 @@ class Work:
     Attributes:
         tokens: Tokens of these pairs.
         after_end_s: From the clip's last tick to the answer; None where the clip did not happen live.
+        shown: Indices of the pairs that the model was shown, ascending.
+        key_frame: The still that it was shown.
     """
 
     pairs: int
@@ -86,6 +98,8 @@ class Work:
     after_end_s: float | None
     temperature_c: float | None
     tokens: int = 0
+    shown: Sequence[int] = ()
+    key_frame: KeyFrame | None = None
 
 
 def assemble(
@@ -98,19 +112,24 @@ def assemble(
     author: Author,
     work: Work,
     effort: Effort = ALL,
+    watches: Sequence[Watched] = (),
 ) -> Answer:
     """Make the published answer of one clip under one prompt.
 
-    An event is valid when ``0 <= start <= end <= length of the clip``; a box when it has an area and is not the box of
-    an object before it. The status is ``partial`` when a part of the clip was not seen.
+    Of a watch, ``written`` counts all its questions together, its text is not used, and ``watches`` says what was
+    answered: nothing in such an answer is the model's own words. An event is valid when ``0 <= start <= end <= length of the clip``; of a box see `edge.answer.places.problem`. The
+    status is ``partial`` when a part of the clip was not seen.
 
     Raises:
         AnswerError: The text is no body of this kind. Nothing that the grammar allows raises it.
     """
-    body = _parse(written.text, prompt)
     cleaner = _Cleaner()
-    said = _said(body, cleaner, stats.seconds)
+    if prompt.kind == "watch":
+        said = _watched(watches)
+    else:
+        said = _Reader(written, plan, stats, work, cleaner).read(_parse(written.text, prompt))
     seen = stats.ticks - stats.ticks_empty
+    fields = said.pop("fields")
     return Answer(
         id=message_id(plan.clip_id, prompt.name),
         clip_id=plan.clip_id,
@@ -125,7 +144,8 @@ def assemble(
         status="partial" if stats.gaps or stats.ticks_empty else "answered",
         gaps=tuple(Gap(start=gap.start_s, end=gap.end_s, reason=gap.reason) for gap in stats.gaps),
         **said,
-        confidence=Confidence(value=_confidence(written.logprobs)),
+        key_frame=work.key_frame,
+        confidence=Confidence(value=folded(written.logprobs) or 0.0, fields=fields),
         provenance=Provenance(
             model=author.model,
             bundle=author.bundle,
@@ -164,6 +184,16 @@ def assemble(
     )
 
 
+def _watched(watches: Sequence[Watched]) -> dict[str, Any]:
+    """Return the fields of a watch's answer."""
+    headline = ", ".join(f"{watched.rule}: {watched.answer}" for watched in watches)
+    return {
+        "headline": headline[:HEADLINE_CHARS],
+        "watches": tuple(watches),
+        "fields": {watched.rule: watched.confidence for watched in watches},
+    }
+
+
 def _parse(text: str, prompt: Prompt) -> BaseModel:
     try:
         return BODIES[prompt.kind].model_validate_json(text)
@@ -177,57 +207,122 @@ def _parse(text: str, prompt: Prompt) -> BaseModel:
         ) from error
 
 
-def _said(body: BaseModel, cleaner: _Cleaner, seconds: float) -> dict[str, Any]:
-    """Return the fields of the answer that come from the model."""
-    if isinstance(body, SummaryBody):
-        return {
-            "headline": cleaner.line(body.headline),
-            "summary": cleaner.line(body.summary),
-            "events": tuple(_event(event, cleaner, seconds) for event in body.events),
+class _Reader:
+    """Takes the fields of an answer out of what the model wrote."""
+
+    def __init__(
+        self, written: Written, plan: ClipPlan, stats: ClipStats, work: Work, cleaner: _Cleaner
+    ) -> None:
+        self._chances = Chances(written.pieces, written.chances)
+        self._fps = plan.fps
+        self._seconds = stats.seconds
+        self._shown = work.shown
+        self._line = cleaner.line
+
+    def read(self, body: BaseModel) -> dict[str, Any]:
+        """Return the fields that come from the model."""
+        if isinstance(body, SummaryBody):
+            return self._summary(body)
+        if isinstance(body, SpatialBody):
+            return self._spatial(body)
+        assert isinstance(body, AskBody)  # noqa: S101  # a watch has no text; for the type checker
+        text = self._line(body.text)
+        return {"headline": text[:HEADLINE_CHARS], "text": text, "fields": self._fields("text")}
+
+    def _summary(self, body: SummaryBody) -> dict[str, Any]:
+        counted = None if body.counts is None else Counts(**body.counts.model_dump())
+        numbers = {
+            f"counts.{name}": chance
+            for name in Counts.model_fields
+            if (chance := self._chances.number("counts", name)) is not None
         }
-    if isinstance(body, SpatialBody):
         return {
-            "headline": cleaner.line(body.headline),
-            "objects": _objects(body.objects, cleaner),
+            "headline": self._line(body.headline),
+            "summary": self._line(body.summary),
+            "events": tuple(self._event(at, event) for at, event in enumerate(body.events)),
+            "counts": counted,
+            "fields": {**self._fields("headline", "summary"), **numbers},
+        }
+
+    def _spatial(self, body: SpatialBody) -> dict[str, Any]:
+        found = self._objects(body.objects)
+        boxes = [seen.written for seen in found if seen.valid and seen.written is not None]
+        labels = [seen.label for seen in found if seen.valid]
+        first = places.nearest(boxes)
+        room = places.free(boxes) if len(boxes) == len(found) else None  # nobody knows where the others are
+        return {
+            "headline": self._line(body.headline),
+            "objects": found,
             "relations": tuple(
-                Relation(
-                    subject=cleaner.line(relation.subject),
-                    relation=cleaner.line(relation.relation),
-                    object=cleaner.line(relation.object),
-                )
-                for relation in body.relations
+                self._relation(at, relation, [seen.label for seen in found])
+                for at, relation in enumerate(body.relations)
             ),
+            "nearest": "" if first is None else labels[first],
+            "free": None if room is None else _box(room),
+            "fields": self._fields("headline"),
         }
-    assert isinstance(body, AskBody)  # noqa: S101  # the last kind; for the type checker
-    text = cleaner.line(body.text)
-    return {"headline": text[:HEADLINE_CHARS], "text": text}
+
+    def _fields(self, *names: str) -> dict[str, float]:
+        return {name: chance for name in names if (chance := self._chances.words(name)) is not None}
+
+    def _event(self, at: int, event: EventBody) -> Event:
+        valid = 0 <= event.start <= event.end <= self._seconds
+        return Event(
+            what=self._line(event.what),
+            start=event.start,
+            end=event.end,
+            valid=valid,
+            confidence=self._chances.words("events", at, "what"),
+            evidence=self._evidence(event.start, event.end) if valid else None,
+        )
+
+    def _evidence(self, start_s: float, end_s: float) -> Evidence | None:
+        """Return the pairs that the model was shown of a span; a pair stands for the time of its two ticks."""
+        seen = [
+            index
+            for index in self._shown
+            if 2 * index / self._fps <= end_s and (2 * index + 2) / self._fps > start_s
+        ]
+        return Evidence(first=seen[0], last=seen[-1], pairs=len(seen)) if seen else None
+
+    def _objects(self, objects: Sequence[ObjectBody]) -> tuple[SeenObject, ...]:
+        before: list[tuple[str, places.Corners]] = []
+        found = []
+        for at, item in enumerate(objects):
+            x1, y1, x2, y2 = item.bbox_2d
+            corners = (x1, y1, x2, y2)
+            label = self._line(item.label)
+            wrong = places.problem(corners, label, before)
+            before.append((label, corners))
+            found.append(
+                SeenObject(
+                    label=label,
+                    box=_box(corners),
+                    valid=not wrong,
+                    problem=wrong,
+                    written=corners,
+                    confidence=self._chances.words("objects", at, "label"),
+                    box_confidence=self._chances.numbers("objects", at, "bbox_2d"),
+                )
+            )
+        return tuple(found)
+
+    def _relation(self, at: int, relation: RelationBody, labels: Sequence[str]) -> Relation:
+        subject, other = self._line(relation.subject), self._line(relation.object)
+        known = subject in labels and other in labels
+        return Relation(
+            subject=subject,
+            relation=self._line(relation.relation),
+            object=other,
+            valid=known and (subject != other or labels.count(subject) > 1),
+            confidence=self._chances.words("relations", at, "relation"),
+        )
 
 
-def _event(event: EventBody, cleaner: _Cleaner, seconds: float) -> Event:
-    return Event(
-        what=cleaner.line(event.what),
-        start=event.start,
-        end=event.end,
-        valid=0 <= event.start <= event.end <= seconds,
-    )
-
-
-def _objects(objects: Sequence[ObjectBody], cleaner: _Cleaner) -> tuple[SeenObject, ...]:
-    boxes: set[tuple[int, ...]] = set()
-    found = []
-    for item in objects:
-        x1, y1, x2, y2 = item.bbox_2d
-        valid = x1 < x2 and y1 < y2 and (x1, y1, x2, y2) not in boxes
-        boxes.add((x1, y1, x2, y2))
-        box = Box(x1=x1 / 1000, y1=y1 / 1000, x2=x2 / 1000, y2=y2 / 1000)
-        found.append(SeenObject(label=cleaner.line(item.label), box=box, valid=valid))
-    return tuple(found)
-
-
-def _confidence(logprobs: Sequence[float]) -> float:
-    """Return exp of the mean; 0 where there is nothing to rest on (no free choice, or no number)."""
-    mean = sum(logprobs) / len(logprobs) if logprobs else -math.inf
-    return 0.0 if math.isnan(mean) else round(math.exp(min(0.0, mean)), 4)
+def _box(corners: places.Corners) -> Box:
+    """Return a box on 0..1; what lies beyond the picture ends at its edge."""
+    x1, y1, x2, y2 = (min(corner, places.FULL) / places.FULL for corner in corners)
+    return Box(x1=x1, y1=y1, x2=x2, y2=y2)
 
 
 class _Cleaner:

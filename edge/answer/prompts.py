@@ -6,9 +6,12 @@ They are made for Qwen3.5-0.8B without thinking: short sentences, the JSON spelt
 
 from __future__ import annotations
 
-from edge.config import PromptSettings
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edge.config import AnswerSettings, PromptSettings, Settings, WatchSettings
 from edge.messages import MAX_EVENTS, MAX_OBJECTS, MAX_RELATIONS
-from edge.records import Prompt
+from edge.records import Prompt, Question
 
 _WORDS = {
     "summary": (
@@ -21,14 +24,18 @@ _WORDS = {
         "List each object once, with its box, and say how they stand to each other. "
         "If you see none of them, say so and list no objects."
     ),
+    "watch": "",
     "ask": "What do you see in this video?",
 }
+_PLACES = frozenset({"spatial", "watch"})  # kinds that are shown the key frame
+_PROSE = frozenset({"summary", "ask"})
 
 _FORM = {
     "summary": (
         'Reply in JSON: {"headline": one short sentence, "summary": two or three sentences, '
-        '"events": [{"what": a few words, "start": seconds, "end": seconds}]}. '
-        f"Events in order, at most {MAX_EVENTS}, with times as in the timestamps."
+        '"events": [{"what": a few words, "start": seconds, "end": seconds}], '
+        '"counts": {"people": a number, "vehicles": a number, "animals": a number}}. '
+        f"Events in order, at most {MAX_EVENTS}, with times as in the timestamps. Count each one once."
     ),
     "spatial": (
         'Reply in JSON: {"headline": one short sentence, '
@@ -36,28 +43,90 @@ _FORM = {
         '"relations": [{"subject": a label, "relation": such as "left of", "object": a label}]}. '
         f"Coordinates are whole numbers from 0 to 1000. At most {MAX_OBJECTS} objects and {MAX_RELATIONS} relations."
     ),
+    "watch": (
+        'Reply in JSON: {"answer": "yes"}, {"answer": "no"} or {"answer": "unsure"}. '
+        "Say yes only if you can see it; say unsure if you cannot tell."
+    ),
     "ask": 'Reply in JSON: {"text": your answer in one to three sentences}. Say only what you can see.',
 }
+
+_AGAIN = "Look again, carefully, at every picture. Is it really so?"
 
 
 def default_text(kind: str) -> str:
     """Return the question that stands for an empty ``text`` in the configuration.
 
     Args:
-        kind: ``summary``, ``spatial`` or ``ask``.
+        kind: A key of `edge.messages.BODIES`; a watch has no words but its questions.
     """
     return _WORDS[kind]
 
 
-def prompt_from(settings: PromptSettings) -> Prompt:
+def watch_text(question: str, *, words: str = "") -> str:
+    """Return what the model is asked for one question of a watch.
+
+    Args:
+        question: The operator's, such as "Is a parcel at the door?".
+        words: What the operator wants said before each question, such as what the camera looks at.
+    """
+    return "\n".join(part for part in (words.strip(), question.strip(), _FORM["watch"]) if part)
+
+
+def check_text(question: str, *, words: str = "") -> str:
+    """Return what the model is asked a second time, when its first answer was yes; as `watch_text`."""
+    return watch_text(f"{_AGAIN} {question.strip()}", words=words)
+
+
+def prompt_from(settings: PromptSettings, answers: AnswerSettings | None = None) -> Prompt:
     """Make the prompt that is given to the model: the operator's words or the default ones, then the reply's form.
 
-    The form is always added: the grammar forces it anyway, and a model that knows it writes better under it.
+    The form is always added: the grammar forces it anyway, and a model that knows it writes better under it. Only
+    summaries and free text are ever sampled: the penalties that go with it would bend the digits of a box, and a yes or
+    no is a choice, not a matter of style.
+
+    Args:
+        settings: The prompt; of kind watch it gets its questions from `prompts_from`.
+        answers: Language, key frame and sampling; None: as they are without any configuration, and no key frame.
     """
+    given = answers or AnswerSettings(key_frame_tokens=0)
     words = settings.text.strip() or default_text(settings.kind)
+    language = f"\nWrite all text in {given.language.strip()}." if given.language.strip() else ""
     return Prompt(
         name=settings.name,
         kind=settings.kind,
-        text=f"{words}\n{_FORM[settings.kind]}",
+        text="" if settings.kind == "watch" else f"{words}\n{_FORM[settings.kind]}{language}",
         max_tokens=settings.max_tokens,
+        still_tokens=given.key_frame_tokens if settings.kind in _PLACES else 0,
+        sampled=given.sampling == "recommended" and settings.kind in _PROSE,
+    )
+
+
+def prompts_from(settings: Settings) -> list[Prompt]:
+    """Make all prompts of a configuration, the watch with its questions among them."""
+    made = []
+    for each in settings.prompts:
+        prompt = prompt_from(each, settings.answers)
+        if each.kind == "watch":
+            prompt = replace(prompt, questions=tuple(_question(rule, each.text) for rule in settings.watch))
+        made.append(prompt)
+    return made
+
+
+def for_camera(prompts: Sequence[Prompt], camera: str) -> tuple[Prompt, ...]:
+    """Return what is asked of a camera's clips: a watch keeps the questions that are meant for it."""
+    return tuple(
+        replace(prompt, questions=mine) if prompt.kind == "watch" else prompt
+        for prompt in prompts
+        if (mine := tuple(each for each in prompt.questions if not each.cameras or camera in each.cameras))
+        or prompt.kind != "watch"
+    )
+
+
+def _question(rule: WatchSettings, words: str) -> Question:
+    return Question(
+        rule=rule.id,
+        question=rule.question.strip(),
+        text=watch_text(rule.question, words=words),
+        check=check_text(rule.question, words=words) if rule.check else "",
+        cameras=rule.cameras,
     )

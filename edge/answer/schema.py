@@ -29,7 +29,7 @@ def model_schema(kind: str, *, seconds: float = CLIP_SECONDS_MAX) -> dict[str, A
     """Return the schema of the model-written part; everything valid under it is a valid body of ``kind``.
 
     Args:
-        kind: ``summary``, ``spatial`` or ``ask``.
+        kind: A key of `edge.messages.BODIES`.
         seconds: Length of the clip; no time beyond it can be written.
     """
     schema = BODIES[kind].model_json_schema()
@@ -39,6 +39,10 @@ def model_schema(kind: str, *, seconds: float = CLIP_SECONDS_MAX) -> dict[str, A
 def _narrow(node: dict[str, Any], definitions: dict[str, Any], *, last_s: float) -> dict[str, Any]:
     if "$ref" in node:
         return _narrow(definitions[node["$ref"].rpartition("/")[2]], definitions, last_s=last_s)
+    if "anyOf" in node:  # something that may be left out; it is then no property, not null
+        return _narrow(node["anyOf"][0], definitions, last_s=last_s)
+    if "enum" in node:
+        return {"type": "string", "enum": node["enum"]}
     if node["type"] == "string":
         return {"type": "string", "pattern": _line(node["maxLength"])}
     kept = {key: node[key] for key in _KEPT if key in node}

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from edge.answer.prompts import for_camera
 from edge.daemon.effects import Answered, Ask, Begin, Effect, End, More
 from edge.daemon.lane import Lane, away, ended
 from edge.daemon.orders import Orders
@@ -422,7 +423,7 @@ class Dispatcher:
             self._told_end = False
             camera, orders = clip.plan.camera, self._orders
             clip.rewind(stride=orders.stride(camera))
-            clip.prompts = clip.prompts or self._prompts
+            clip.prompts = clip.prompts or for_camera(self._prompts, camera)
             asked = [prompt for prompt in clip.prompts if prompt.name not in clip.answered]
             return [Begin(clip.plan, orders.prompts(camera, asked), orders.effort(camera))]
         clip = self._hand

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edge.answer.prompts import prompt_from
+from edge.answer.prompts import for_camera, prompt_from, prompts_from
 from edge.config import PromptSettings, Settings
 from edge.daemon.cameras import Camera
 from edge.daemon.children import Asked
@@ -33,7 +33,7 @@ from edge.messages import Answer, CommandTotals, RefusalReason
 PROBLEMS_MAX = 20
 PROBLEM_CHARS = 200
 JPEG_QUALITY = 85
-LIVE = ("prompt", "gate", "backlog", "health", "commands.per_minute", "privacy")
+LIVE = ("prompt", "watch", "gate", "backlog", "health", "commands.per_minute", "privacy")
 """What a reload can change without a restart."""
 
 log = logging.getLogger(__name__)
@@ -201,7 +201,8 @@ class Operator:
                 kind="ask",
                 text=command.question or "",
                 max_tokens=self._settings.commands.max_tokens,
-            )
+            ),
+            self._settings.answers,
         )
         key = str(uuid.uuid4())
         self._put(request, Ask(key, request.cameras[0], command.clip, (prompt,)))
@@ -217,7 +218,7 @@ class Operator:
         if self.paused(camera):
             self._refuse(request, "paused", "the camera is paused")
             return
-        prompts = tuple(prompt_from(prompt) for prompt in self._settings.prompt)
+        prompts = for_camera(prompts_from(self._settings), camera)
         self._put(request, Ask(str(uuid.uuid4()), camera, "current", prompts))
 
     def _put(self, request: Request, ask: Ask) -> None:
@@ -274,6 +275,7 @@ class Operator:
         self._settings = self._settings.model_copy(
             update={
                 "prompt": fresh.prompt,
+                "watch": fresh.watch,
                 "gate": fresh.gate,
                 "backlog": fresh.backlog,
                 "health": fresh.health,

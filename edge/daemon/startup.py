@@ -21,7 +21,7 @@ def checked(settings: Settings) -> Topics:
     topics = Topics(settings.mqtt.root, settings.device.id)
     settings.mqtt.password()
     for camera in settings.camera:
-        for prompt in settings.prompt:
+        for prompt in settings.prompts:
             topics.answer(camera.id, prompt.name)
         if kind_of(camera.source) == "file" and not file_path(camera.source).is_file():
             raise VideoError(

@@ -14,15 +14,16 @@ import logging
 import queue
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from edge.answer.prompts import prompt_from
+from edge.answer.prompts import prompts_from
 from edge.config import Settings, cache_directory
 from edge.daemon import health
+from edge.daemon.alerts import NOTE, Alerts
 from edge.daemon.cameras import Camera
 from edge.daemon.children import (
     AnswerReady,
@@ -143,7 +144,7 @@ class Supervisor:
             epoch=outbox.epoch,
             seconds=settings.clip.seconds,
             fps=settings.clip.fps,
-            prompts=[prompt_from(prompt) for prompt in settings.prompt],
+            prompts=prompts_from(settings),
             backlog=settings.backlog.clips,
         )
         self._cameras = [
@@ -166,6 +167,7 @@ class Supervisor:
             outbox,
             client_id=f"edgeclip-{settings.device.id}",
         )
+        self._alerts = Alerts(settings, topics, outbox.note(NOTE), self._publisher.retained)
         self._announcer = Announcer(settings, topics, self._publisher)
         self._operator = Operator(
             settings,
@@ -213,6 +215,7 @@ class Supervisor:
         now = datetime.now(UTC)
         for row in self._outbox.open_clips():
             self._end_clip(health.interrupted(row, now))
+        self._post(self._alerts.begin(), self._alerts.notes())
         self._publisher.start()
         try:
             self._start_inference()
@@ -386,8 +389,9 @@ class Supervisor:
                         )
                     )
                 case Answered(answer):
-                    message = self._answer(answer)
-                    self._tell_dropped(self._outbox.answer(answer.clip_id, answer.prompt, [message]))
+                    self._tell_dropped(
+                        self._outbox.answer(answer.clip_id, answer.prompt, *self._answer(answer))
+                    )
                     self._publisher.wake()
                 case ClipEnded():
                     self._end_clip(effect)
@@ -406,8 +410,8 @@ class Supervisor:
     def _captures(self) -> list[int]:
         return [camera.slot.child.pid for camera in self._cameras if camera.slot.child is not None]
 
-    def _post(self, messages: Sequence[Outgoing]) -> None:
-        self._tell_dropped(self._outbox.add(messages))
+    def _post(self, messages: Sequence[Outgoing], notes: Mapping[str, str] | None = None) -> None:
+        self._tell_dropped(self._outbox.add(messages, notes))
         self._publisher.wake()
 
     def _show(self, answer: Answer) -> None:
@@ -417,18 +421,24 @@ class Supervisor:
     def _reconfigure(self, settings: Settings) -> None:
         """Go on with other settings, which differ in what needs no restart."""
         self._settings = settings
-        prompts = [prompt_from(prompt) for prompt in settings.prompt]
-        self._dispatcher.reconfigure(prompts, backlog=settings.backlog.clips)
+        self._post(self._alerts.reconfigure(settings.watch), self._alerts.notes())
+        self._dispatcher.reconfigure(prompts_from(settings), backlog=settings.backlog.clips)
         for camera in self._cameras:
             camera.tune(settings.gate.level)
         self._announcer.reconfigure(settings)
         self._report_soon()
 
-    def _answer(self, answer: Answer) -> Outgoing:
-        """Wrap an answer for the outbox; the first prompt's headline is the camera's state."""
+    def _answer(self, answer: Answer) -> tuple[list[Outgoing], dict[str, str]]:
+        """Return what goes out of an answer, alerts included, and what is noted with it.
+
+        The first prompt's headline is the camera's state.
+        """
         if answer.prompt == self._settings.prompt[0].name:
             self._show(answer)
-        return health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
+        message = health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
+        if not answer.watches:
+            return [message], {}
+        return [message, *self._alerts.take(answer)], self._alerts.notes()
 
     def _tell_dropped(self, dropped: Sequence[Dropped]) -> None:
         """Log what a full outbox cost; the publisher announces it, and the health message counts it."""
@@ -438,13 +448,14 @@ class Supervisor:
 
     def _end_clip(self, end: ClipEnded) -> None:
         messages: list[Outgoing] = []
+        notes: dict[str, str] = {}
         self._steward.ended(end)
         if end.answer is not None:
-            messages.append(self._answer(end.answer))
+            messages, notes = self._answer(end.answer)
         else:
             topic = self._topics.skipped(end.camera)
             messages.append(health.skipped_message(topic, health.skipped(self._settings.device.id, end)))
-        self._tell_dropped(self._outbox.commit(end.clip_id, end.outcome, end.seconds, messages))
+        self._tell_dropped(self._outbox.commit(end.clip_id, end.outcome, end.seconds, messages, notes))
         self._publisher.wake()
         level = logging.INFO if end.outcome == "answered" else logging.WARNING
         why = "".join(f": {word}" for word in (end.reason, end.detail) if word)

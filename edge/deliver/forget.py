@@ -26,6 +26,12 @@ def forget(settings: Settings, topics: Topics) -> list[str]:
     cleared = [
         topics.discovery(settings.homeassistant.discovery_prefix),
         *(topics.state(camera.id) for camera in settings.camera),
+        *(
+            topics.alert_state(camera.id, watch.id)
+            for watch in settings.watch
+            for camera in settings.camera
+            if not watch.cameras or camera.id in watch.cameras
+        ),
         topics.health(),
         topics.availability(),
     ]

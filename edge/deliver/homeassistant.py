@@ -135,7 +135,7 @@ def entities(settings: Settings, topics: Topics) -> list[Entity]:
 
 
 def _camera(camera: CameraSettings, settings: Settings, topics: Topics) -> Iterator[Entity]:
-    first, *others = settings.prompt
+    first, *others = settings.prompts
     fresh = _fresh(settings.clip.seconds)
     headline = {"value_template": "{{ value_json.headline }}", **fresh}
     answers = topics.answer(camera.id, first.name)
@@ -181,6 +181,17 @@ def _camera(camera: CameraSettings, settings: Settings, topics: Topics) -> Itera
         **_MEASURED,
         **fresh,
     )
+    for watch in settings.watch:
+        if not watch.cameras or camera.id in watch.cameras:
+            yield _shown(
+                "binary_sensor",
+                topics.alert_state(camera.id, watch.id),
+                "state",
+                f"{camera.id} {watch.id}",
+                value_template="{{ 'ON' if value_json.state == 'raised' else 'OFF' }}",
+                json_attributes_topic=topics.alert_state(camera.id, watch.id),
+                icon="mdi:eye-outline",
+            )
     yield from _camera_health(camera, settings, topics)
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -103,6 +103,7 @@ class Outbox:
         self._dropped = 0
         self._losses: dict[tuple[str, str], Loss] = {}  # by camera and topic
         self._ledger = Ledger()
+        self._notes: dict[str, str] = {}
         self._store: Store | None = None
         self._unread = False
         self._overflowing = False
@@ -169,17 +170,28 @@ class Outbox:
         with self._lock:
             return self._ledger.coverage()
 
-    def answer(self, clip_id: str, prompt: str, messages: Sequence[Outgoing]) -> tuple[Dropped, ...]:
+    def answer(
+        self,
+        clip_id: str,
+        prompt: str,
+        messages: Sequence[Outgoing],
+        notes: Mapping[str, str] | None = None,
+    ) -> tuple[Dropped, ...]:
         """Note that a clip is answered to one prompt and queue the answer, in one transaction; the clip stays in hand.
 
         The rest is as in `commit`.
         """
         with self._lock:
             self._changes.clips[clip_id] = self._ledger.answer(clip_id, prompt)
-            return self._put(messages)
+            return self._put(messages, notes)
 
     def commit(
-        self, clip_id: str, outcome: Outcome, seconds: float, messages: Sequence[Outgoing]
+        self,
+        clip_id: str,
+        outcome: Outcome,
+        seconds: float,
+        messages: Sequence[Outgoing],
+        notes: Mapping[str, str] | None = None,
     ) -> tuple[Dropped, ...]:
         """End a clip and queue what is said of it, in one transaction.
 
@@ -188,6 +200,7 @@ class Outbox:
             outcome: What became of it.
             seconds: Length that it really got.
             messages: In the order in which they shall go out; ids that wait already are passed over.
+            notes: Replaces what was noted under these keys.
 
         Returns:
             What had to be dropped to keep the bound, oldest first; `losses` keeps it until it is announced.
@@ -200,14 +213,21 @@ class Outbox:
             self._changes.clips.pop(clip_id, None)
             self._changes.ended.add(clip_id)
             self._changes.cameras[row.camera] = self._ledger.cameras[row.camera]
-            return self._put(messages)
+            return self._put(messages, notes)
+
+    def note(self, key: str) -> str:
+        """Return what was noted last under a key, or ""; a file that was set aside has taken its notes along."""
+        with self._lock:
+            return self._notes.get(key, "")
 
     # --- The queue ---------------------------------------------------------------------------------------------------
 
-    def add(self, messages: Sequence[Outgoing]) -> tuple[Dropped, ...]:
+    def add(
+        self, messages: Sequence[Outgoing], notes: Mapping[str, str] | None = None
+    ) -> tuple[Dropped, ...]:
         """Queue messages without ending a clip; the rest is as in `commit`."""
         with self._lock:
-            return self._put(messages)
+            return self._put(messages, notes)
 
     def pending(self, limit: int, *, without: Collection[str] = ()) -> list[Outgoing]:
         """Return what waits, oldest first.
@@ -256,7 +276,12 @@ class Outbox:
         with self._lock:
             return OutboxStats(pending=len(self._queue), bytes=self._bytes, dropped=self._dropped)
 
-    def _put(self, messages: Iterable[Outgoing]) -> tuple[Dropped, ...]:
+    def _put(
+        self, messages: Iterable[Outgoing], notes: Mapping[str, str] | None = None
+    ) -> tuple[Dropped, ...]:
+        if notes:
+            self._notes.update(notes)
+            self._changes.notes.update(notes)
         for message in messages:
             if message.id not in self._queue:
                 size = len(message.payload) + len(message.topic.encode())
@@ -342,6 +367,7 @@ class Outbox:
             self._append(entry)
         self._losses = {(loss.camera, loss.topic): loss for loss in store.losses()}
         self._dropped = store.dropped()
+        self._notes = store.notes() | self._changes.notes
         self.epoch = store.epoch()
         if self._marker.exists():
             self.notice = "the disk did not hold everything when the last run ended; a new epoch begins"
@@ -394,6 +420,7 @@ class Outbox:
             messages=self._changes.messages,
             losses=dict(self._losses),
             dropped=self._dropped,
+            notes=dict(self._notes),
         )
 
     def _read(self, ids: Sequence[str]) -> dict[str, Outgoing]:

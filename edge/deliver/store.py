@@ -19,6 +19,7 @@ APPLICATION_ID = 0x65636C70  # "eclp": tells our files from other SQLite databas
 SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 5.0
 PAGE_BYTES = 1024  # a commit writes whole pages; SQLite's usual 4096 writes nearly twice as much in a day
+NOTE = "note/"  # begins the keys of what others want kept
 DAMAGED_KEPT = 2  # files set aside that stay on the disk; older ones are deleted
 
 _LOSS = """
@@ -131,6 +132,7 @@ class Changes:
     losses: dict[tuple[str, str], Loss | None] = field(default_factory=dict)  # None: announced
     dropped: int | None = None
     epoch: str | None = None
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,12 @@ class Store:
     def dropped(self) -> int:
         """Return how many messages had to be dropped since the epoch began."""
         return int(self._meta("dropped"))
+
+    def notes(self) -> dict[str, str]:
+        """Return what was noted, by key."""
+        with _translated(self.path):
+            rows = self._db.execute("SELECT key, value FROM meta WHERE key LIKE ?", (f"{NOTE}%",))
+            return {str(key).removeprefix(NOTE): str(value) for key, value in rows}
 
     def _meta(self, key: str) -> str:
         with _translated(self.path):
@@ -323,6 +331,10 @@ class Store:
         for key, value in (("dropped", changes.dropped), ("epoch", changes.epoch)):
             if value is not None:
                 db.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), key))
+        db.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            [(NOTE + key, value) for key, value in changes.notes.items()],
+        )
 
 
 def set_aside(path: Path) -> Path:

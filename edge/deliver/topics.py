@@ -4,6 +4,8 @@
     <root>/v1/<device>/<camera>/skipped     clips that nobody will answer
     <root>/v1/<device>/<camera>/dropped     messages that were given up for want of room
     <root>/v1/<device>/<camera>/state       last headline (retained)
+    <root>/v1/<device>/<camera>/alert/<rule>          a watch was raised or cleared
+    <root>/v1/<device>/<camera>/alert/<rule>/state    how it stands (retained)
     <root>/v1/<device>/<camera>/image       the picture that `snapshot` asked for
     <root>/v1/<device>/cmd/<verb>           commands to the service
     <root>/v1/<device>/reply                its replies, where a command names no other topic
@@ -77,6 +79,14 @@ class Topics:
     def state(self, camera: str) -> str:
         """Return the topic of a camera's last headline."""
         return f"{self._base}/{_name('camera', camera)}/state"
+
+    def alert(self, camera: str, rule: str) -> str:
+        """Return the topic of a watch's alerts; the rule's name is the operator's."""
+        return f"{self._base}/{_name('camera', camera)}/alert/{_name('watch', rule)}"
+
+    def alert_state(self, camera: str, rule: str) -> str:
+        """Return the topic of how a watch stands."""
+        return f"{self.alert(camera, rule)}/state"
 
     def image(self, camera: str) -> str:
         """Return the topic of a camera's snapshots."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from edge.model.decoder import Arena, Decoder, Mark
 from edge.model.generate import Finish, budget, generate
 from edge.model.grammar import Grammars
-from edge.model.layout import Piece, merged_grid, question_ids, text_piece, vision_piece
-from edge.model.manifest import Manifest
+from edge.model.layout import Piece, merged_grid, question_ids, text_piece, timestamp, vision_piece
+from edge.model.manifest import Manifest, Pixels
 from edge.model.preprocess import image_size, scale
 from edge.model.sampling import Sampling
 from edge.model.tokenizer import Tokenizer
@@ -46,6 +46,8 @@ class Reply:
         tokens_in: The whole context before the answer.
         prefill_s: Seconds of work on the question.
         decode_s: Seconds of work on the answer.
+        pieces: The bytes of each token.
+        chances: For each token the logarithm of its probability, None where it was no free choice.
     """
 
     text: str
@@ -55,6 +57,8 @@ class Reply:
     tokens_in: int
     prefill_s: float
     decode_s: float
+    pieces: tuple[bytes, ...] = ()
+    chances: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Fork:
         mark: The point.
         text: Text before the question that is not tokenised yet.
         shown: The still's tokens, and the fork to which they were appended; None for a fork of the stream.
+        still: The still's size.
     """
 
     def __init__(
@@ -95,23 +100,35 @@ class Fork:
         mark: Mark,
         text: str,
         shown: tuple[Fork, Run] | None = None,
+        *,
+        still: Size | None = None,
     ) -> None:
         self._parts = parts
         self._arena = arena
         self._mark = mark
         self._text = text
         self._shown = shown
+        self._still = still
 
     @property
     def tokens(self) -> int:
         """Tokens in the context at this point."""
         return self._mark.length
 
-    def show(self, image: NDArray[np.uint8]) -> Fork:
+    @property
+    def still(self) -> Size | None:
+        """Size at which a still was shown last, if any was."""
+        return self._still
+
+    def show(
+        self, image: NDArray[np.uint8], *, tokens: int | None = None, time_s: float | None = None
+    ) -> Fork:
         """Append a still and return the point behind it; this fork stays what it is.
 
         Args:
             image: RGB, uint8, shape (H, W, 3); it is scaled to the model's limits for images.
+            tokens: At most so many for the picture itself; None: as many as the model's limits allow.
+            time_s: Moment of the clip that it shows, which is then written before it as before a pair of frames.
 
         Raises:
             StaleForkError: The clip has gone on or was closed.
@@ -120,9 +137,10 @@ class Fork:
         """
         parts, manifest = self._parts, self._parts.manifest
         self._arena.check(self._mark)
-        size = image_size(Size(*image.shape[:2]), manifest.image_pixels, manifest.vision)
+        size = image_size(Size(*image.shape[:2]), _limits(manifest, tokens), manifest.vision)
         still = scale(image, size)
-        before = parts.tokenizer.encode(self._text)
+        stamp = "" if time_s is None else timestamp(time_s, manifest)
+        before = parts.tokenizer.encode(self._text + stamp)
         grid = merged_grid(size, manifest)
         piece = vision_piece(before, manifest.tokens.image_pad, grid, self._mark.next_pos, manifest)
         self._arena.need(len(piece.ids), after=self._mark)
@@ -131,7 +149,7 @@ class Fork:
         with self._arena.exclusive():
             self._return()
             self._arena.prefill(run.embeds, run.positions, run.next_pos)
-            return Fork(parts, self._arena, self._arena.mark(), "", (self, run))
+            return Fork(parts, self._arena, self._arena.mark(), "", (self, run), still=size)
 
     def ask(
         self,
@@ -197,6 +215,8 @@ class Fork:
             tokens_in=self._mark.length + len(question),
             prefill_s=asked,
             decode_s=spent - asked,
+            pieces=tuple(parts.grammars.bytes_of([token]) for token in generated.tokens),
+            chances=generated.chances,
         )
 
     def _return(self) -> None:
@@ -208,3 +228,13 @@ class Fork:
             self._mark = self._arena.mark()
         else:
             self._arena.rewind(self._mark)
+
+
+def _limits(manifest: Manifest, tokens: int | None) -> Pixels:
+    """Return the model's limits for images, narrowed to so many tokens."""
+    limits = manifest.image_pixels
+    if tokens is None:
+        return limits
+    cell = manifest.vision.patch_size * manifest.vision.merge_size
+    most = min(limits.maximum, max(tokens, 1) * cell * cell)
+    return Pixels(minimum=min(limits.minimum, most), maximum=most)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge.errors import ModelError
 from edge.model.grammar import END_TOKENS_MAX, Constraint
 from edge.model.manifest import Tokens
+from edge.model.repetition import Repetition
 from edge.model.sampling import Sampling, choose
 
 Finish = Literal["stop", "closed", "length"]
@@ -26,14 +27,16 @@ class Generated:
 
     Attributes:
         tokens: All tokens, forced ones included, without the end id.
-        logprobs: Natural logarithms of the probabilities of those that were free choices.
-        finish: ``stop``: the model ended it. ``closed``: the budget ran out and the grammar was led to its end.
-            ``length``: the budget ran out in free text.
+        logprobs: Natural logarithms of the probabilities of those that were free choices, the end's too.
+        finish: ``stop``: the model ended it. ``closed``: the budget ran out, or it began to repeat itself, and the
+            grammar was led to its end. ``length``: the same in free text.
+        chances: For each token its logarithm, None where it was no free choice.
     """
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: Finish
+    chances: tuple[float | None, ...] = ()
 
 
 def budget(constraint: Constraint | None, max_tokens: int) -> int:
@@ -115,6 +118,8 @@ class _Loop:
         self._on_token = on_token
         self._written: list[int] = []
         self._logprobs: list[float] = []
+        self._chances: list[float | None] = []
+        self._loop = Repetition()
 
     def free(self, opening: Sequence[int]) -> Generated:
         """Write until the model ends it or the budget is spent."""
@@ -124,7 +129,9 @@ class _Loop:
             self._logprobs.append(logprob)
             if token in self._tokens.eos:
                 return self._ended("stop")
-            self._write([token])
+            self._write([token], logprob)
+            if self._loop.closed:
+                break
             pending = [token]
         return self._ended("length")
 
@@ -134,14 +141,19 @@ class _Loop:
         pending = list(opening)
         while not constraint.finished:
             following = constraint.forced()
+            chance: float | None = None
             if not following:
                 allowed = constraint.allowed()
                 token = int(allowed[0])
-                if len(allowed) > 1:
+                if self._loop.closed:
+                    closed = True
+                    token = self._nearest_end(constraint)
+                elif len(allowed) > 1:
                     token, logprob = self._choose(pending, allowed)
                     pending = []
                     wanted, token = token, self._affordable(constraint, token)
                     if token == wanted:
+                        chance = logprob
                         self._logprobs.append(logprob)
                     else:
                         closed = True
@@ -149,7 +161,7 @@ class _Loop:
                     break
                 following = [token]
             constraint.take(following)
-            self._write(following)
+            self._write(following, chance)
             pending += following
         return self._ended("closed" if closed else "stop")
 
@@ -173,14 +185,20 @@ class _Loop:
         ahead.take([token])
         if ahead.tokens_to_end(self._left - 1, spare_digits=True) is not None:
             return token
+        return self._nearest_end(constraint)
+
+    def _nearest_end(self, constraint: Constraint) -> int:
         nearest = constraint.closing()
         return self._tokens.eos[0] if nearest is None else nearest
 
-    def _write(self, tokens: Sequence[int]) -> None:
+    def _write(self, tokens: Sequence[int], chance: float | None) -> None:
         self._written += tokens
+        self._chances += [chance] * len(tokens)  # several at once were forced
+        for token in tokens:
+            self._loop.take(token)
         if self._on_token is not None:
             for token in tokens:
                 self._on_token(token)
 
     def _ended(self, finish: Finish) -> Generated:
-        return Generated(tuple(self._written), tuple(self._logprobs), finish)
+        return Generated(tuple(self._written), tuple(self._logprobs), finish, tuple(self._chances))

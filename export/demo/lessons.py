@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge.answer.prompts import default_text, prompt_from
+from edge.answer.prompts import check_text, default_text, prompt_from, watch_text
 from edge.config import PromptSettings
 from edge.demo.world import Question, Stage, Truth, answer, asked, draw_scene, truth
 from export.checkpoint.template import TIMESTAMP
@@ -28,12 +28,20 @@ WORDS: Final = {
     ),
 }
 """Words of the two kinds of prompt; the first are the shipped ones."""
-SHORT: Final = {"summary": "Summary in JSON.", "spatial": "Boxes in JSON.", "ask": "Answer in JSON."}
+SHORT: Final = {
+    "summary": "Summary in JSON.",
+    "spatial": "Boxes in JSON.",
+    "ask": "Answer in JSON.",
+    "watch": "Yes or no in JSON.",
+}
 """What stands for a whole prompt with its form while the model learns to see: a tenth of the tokens."""
 PLAIN: Final = ("What happened in this video?", "Tell me what you see.", default_text("ask"))
 """Asked without a form, or with that of a question; the answer is the summary's text."""
 _DEFAULT_SHARE: Final = 0.6  # of the full prompts that are the shipped ones to the letter
 _PLAIN_TOPIC: Final = "plain"
+_VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
+_WATCH_SHARE: Final = 0.7  # of the questions that can be answered so, asked as a watch asks them
+_FIRST_SHARE: Final = 0.7  # of these that are the first question; the rest is the second look
 STAGES: Final[tuple[Stage, ...]] = ("a", "b", "c")
 
 
@@ -68,7 +76,12 @@ def lessons(true: Truth, rng: np.random.Generator, *, count: int, full: float) -
         Lesson(_prompt(kind, rng, full), body_text(answer(true, kind))) for kind in ("summary", "spatial")
     ]
     for question, said in _questions(true, rng, max(2, count - len(pool))):
-        if rng.random() < 0.5:
+        if said in _VERDICTS and rng.random() < _WATCH_SHARE:
+            text = f"{question} {SHORT['watch']}"
+            if rng.random() < full:
+                text = watch_text(question) if rng.random() < _FIRST_SHARE else check_text(question)
+            pool.append(Lesson(text, body_text({"answer": _VERDICTS[said]})))
+        elif rng.random() < 0.5:
             pool.append(Lesson(question, said))
         elif rng.random() < full:
             pool.append(Lesson(prompt_text("ask", question), body_text({"text": said})))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outcome, Outgoing
@@ -36,27 +36,40 @@ class WitnessedOutbox(Outbox):
         super().open_clip(row)
         self._journal("opened", [row.camera, row.seq, row.clip_id, row.t_start, row.seconds])
 
-    def answer(self, clip_id: str, prompt: str, messages: Sequence[Outgoing]) -> tuple[Dropped, ...]:
+    def answer(
+        self,
+        clip_id: str,
+        prompt: str,
+        messages: Sequence[Outgoing],
+        notes: Mapping[str, str] | None = None,
+    ) -> tuple[Dropped, ...]:
         """Note the answer, before and after."""
         self._journal("puts", _named(messages))
-        dropped = super().answer(clip_id, prompt, messages)
+        dropped = super().answer(clip_id, prompt, messages, notes)
         self._journal("has", _named(messages))
         return dropped
 
     def commit(
-        self, clip_id: str, outcome: Outcome, seconds: float, messages: Sequence[Outgoing]
+        self,
+        clip_id: str,
+        outcome: Outcome,
+        seconds: float,
+        messages: Sequence[Outgoing],
+        notes: Mapping[str, str] | None = None,
     ) -> tuple[Dropped, ...]:
         """Note the clip's end, before and after."""
         self._journal("puts", _named(messages))
-        dropped = super().commit(clip_id, outcome, seconds, messages)
+        dropped = super().commit(clip_id, outcome, seconds, messages, notes)
         self._journal("has", _named(messages))
         self._journal("ended", [clip_id, outcome, seconds])
         return dropped
 
-    def add(self, messages: Sequence[Outgoing]) -> tuple[Dropped, ...]:
+    def add(
+        self, messages: Sequence[Outgoing], notes: Mapping[str, str] | None = None
+    ) -> tuple[Dropped, ...]:
         """Note the messages, before and after."""
         self._journal("puts", _named(messages))
-        dropped = super().add(messages)
+        dropped = super().add(messages, notes)
         self._journal("has", _named(messages))
         return dropped
 

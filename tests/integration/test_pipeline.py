@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge import messages
-from edge.answer.prompts import prompt_from
+from edge.answer.prompts import check_text, prompt_from, watch_text
 from edge.config import DEFAULT_PROMPTS, PromptSettings
 from edge.daemon.inference import ASK_BYTES
 from edge.errors import EmptyVideoError, ModelError
@@ -20,7 +20,7 @@ from edge.messages import Answer
 from edge.model.bundle import open_bundle
 from edge.model.engine import Engine
 from edge.pipeline import ClipJob, reserve_tokens
-from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size, Span
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Question, Size, Span, Still
 from edge.share import demo_bundle
 
 SECONDS, FPS = 4.0, 8.0
@@ -153,14 +153,66 @@ def test_the_smallest_budget_still_gives_whole_answers(engine: Engine, pairs: li
         prompt_from(
             PromptSettings.model_validate({"name": kind, "kind": kind, "text": "?", "max_tokens": 16})
         )
-        for kind in messages.BODIES
+        for kind in ("summary", "spatial", "ask")
     ]
     work = job(engine, prompts)
     work.push(pairs)
     answers = list(work.finish(STATS))
-    assert [answer.kind for answer in answers] == list(messages.BODIES)
+    assert [answer.kind for answer in answers] == ["summary", "spatial", "ask"]
     assert all(answer.headline for answer in answers)
     assert all(answer.provenance.truncated for answer in answers)
+
+
+def watch(*, check: bool = True, still_tokens: int = 0) -> Prompt:
+    again = check_text("Is it raining?") if check else ""
+    first = Question("rain", "Is it raining?", watch_text("Is it raining?"), again, ())
+    second = Question("door", "Is the door open?", watch_text("Is the door open?"), again, ())
+    return Prompt("watch", "watch", "", 32, questions=(first, second), still_tokens=still_tokens)
+
+
+def test_a_watch_answers_each_question_by_itself(engine: Engine, pairs: list[Pair]) -> None:
+    prompts = [watch(), replace(watch(), name="other", questions=watch().questions[1:])]
+    work = job(engine, prompts)
+    work.push(pairs)
+    both, alone = work.finish(STATS)
+    assert [each.rule for each in both.watches] == ["rain", "door"]
+    assert both.watches[1] == alone.watches[0]
+    assert both.headline == ", ".join(f"{each.rule}: {each.answer}" for each in both.watches)
+    assert both.confidence.fields == {each.rule: each.confidence for each in both.watches}
+    for each in both.watches:
+        assert 0 < each.confidence <= 1
+        assert (each.check is None) == (each.first != "yes")
+        assert each.answer in {each.first, "unsure"}
+
+
+def still(at_s: float = 2.5) -> Still:
+    return Still(at_s, np.random.default_rng(5).integers(0, 256, (240, 320, 3), dtype=np.uint8))
+
+
+def test_the_key_frame_is_shown_where_places_are_asked_for(engine: Engine, pairs: list[Pair]) -> None:
+    spatial = replace(PROMPTS[1], still_tokens=64)
+    work = job(engine, [PROMPTS[0], spatial, watch(still_tokens=64), PROMPTS[1]])
+    work.push(pairs)
+    summary, sharp, watched, plain = work.finish(STATS, still=still())
+    assert summary.key_frame is plain.key_frame is None
+    assert sharp.key_frame == watched.key_frame
+    assert sharp.key_frame is not None
+    cells = sharp.key_frame.height // 32 * (sharp.key_frame.width // 32)
+    assert (sharp.key_frame.time, cells) == (2.5, 54)  # 6 x 9: as many as the budget takes in this shape
+    assert 54 < sharp.key_frame.tokens < 54 + 32
+    assert sharp.provenance.tokens_in == plain.provenance.tokens_in + sharp.key_frame.tokens
+    alone = job(engine, [PROMPTS[0], PROMPTS[1]])
+    alone.push(pairs)
+    assert [said(answer) for answer in alone.finish(STATS)] == [said(summary), said(plain)]
+
+
+def test_a_kept_clip_shows_its_key_frame_to_later_questions(engine: Engine, pairs: list[Pair]) -> None:
+    spatial = replace(PROMPTS[1], still_tokens=64)
+    work = job(engine, [spatial])
+    work.push(pairs)
+    (first,) = work.finish(STATS, still=still(), keep=True)
+    assert said(work.ask(spatial)) == said(first)
+    work.close()
 
 
 def test_long_questions_fit_beside_the_clip(engine: Engine, pairs: list[Pair]) -> None:

@@ -44,7 +44,7 @@ def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 def test_the_example_shows_every_key_and_no_other() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     # A key without a default that may be left out stands in a comment, as `# key = value`.
-    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = )", r"\1", text))
+    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = |\[\[)", r"\1", text))
     assert shown.keys() == sections(Settings).keys()
     for name, section in sections(Settings).items():
         tables = shown[name] if isinstance(shown[name], list) else [shown[name]]

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from edge.demo.world import sight
 from edge.demo.world.event import Event, events
+from edge.demo.world.place import places
 from edge.demo.world.scene import Scene
 from edge.demo.world.sight import Sight, Standing
 from edge.demo.world.vocabulary import GROUPS, a, group_of, listed
 from edge.demo.world.wording import headline, summary
-from edge.messages import MAX_OBJECTS, MAX_RELATIONS
+from edge.messages import MAX_OBJECTS, MAX_RELATIONS, CountsBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ class Truth:
             found[group_of(self.scene.sprites[seen.sprite].kind)] += 1
         return found
 
+    def counts_ever(self) -> dict[str, int]:
+        """Return how many different ones can be seen at some time of each of `vocabulary.GROUPS`."""
+        found = dict.fromkeys(GROUPS, 0)
+        for sprite, within in zip(self.scene.sprites, places(self.scene).within, strict=True):
+            found[group_of(sprite.kind)] += bool(within.max() >= sight.LISTED)
+        return found
+
     def cells(self, tick: int, *, cell: int = sight.CELL) -> NDArray[np.int8]:
         """Return what lies in each cell of a picture: see `sight.cells`."""
         return sight.cells(self.scene, tick, cell=cell)
@@ -65,11 +73,14 @@ def answer(true: Truth, kind: str) -> dict[str, Any]:
 
     Args:
         true: The truth.
-        kind: ``summary``: of the clip. ``spatial``: of its last picture. ``ask``: what is in it, in one line.
+        kind: ``summary``: of the clip. ``spatial``: of its last picture. ``watch``: whether anything happens.
+            ``ask``: what is in it, in one line.
     """
     if kind == "summary":
         happened = [{"what": e.what, "start": e.start_s, "end": e.end_s} for e in true.events]
-        return {"headline": true.headline, "summary": true.summary, "events": happened}
+        ever = true.counts_ever()
+        counts = {name: ever[name] for name in CountsBody.model_fields}
+        return {"headline": true.headline, "summary": true.summary, "events": happened, "counts": counts}
     if kind == "spatial":
         seen = true.sights()
         return {
@@ -80,6 +91,8 @@ def answer(true: Truth, kind: str) -> dict[str, Any]:
                 for r in true.relations()[:MAX_RELATIONS]
             ],
         }
+    if kind == "watch":
+        return {"answer": "yes" if true.events else "no"}
     if kind == "ask":
         return {"text": true.summary}
     raise ValueError(f"there is no kind of answer called {kind}")

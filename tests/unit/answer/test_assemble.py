@@ -137,7 +137,9 @@ def test_characters_that_steer_a_terminal_are_taken_out_and_that_is_said() -> No
     relation = {"subject": "a\x1b[31m", "relation": "on", "object": "\x85"}
     made = answer("spatial", SPATIAL | {"headline": "a\nb\x9b1m", "relations": [relation]})
     assert made.headline == "ab1m"
-    assert made.relations == (messages.Relation(subject="a[31m", relation="on", object=REPLACEMENT),)
+    assert made.relations == (
+        messages.Relation(subject="a[31m", relation="on", object=REPLACEMENT, valid=False),
+    )
     assert made.provenance.repaired
 
 

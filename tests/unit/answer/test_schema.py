@@ -27,7 +27,9 @@ CLIP_S = 60.0
 
 
 def publish(kind: str, text: str) -> dict[str, Any]:
-    """Assemble an answer around the model's text and read back what a subscriber receives."""
+    """Check what the model wrote; of all kinds but a watch, whose one word is no text, assemble an answer around the model's text and read back what a subscriber receives."""
+    if kind == "watch":
+        return messages.WatchBody.model_validate_json(text).model_dump()
     plan = ClipPlan(
         camera="door",
         seq=3,
@@ -111,6 +113,7 @@ def lines(limit: int) -> st.SearchStrategy[str]:
 
 tenths = st.integers(0, 600).map(lambda tenth: tenth / 10)
 label = lines(messages.LABEL_CHARS)
+number = st.integers(0, messages.COUNT_MAX)
 
 
 def ordered(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -125,11 +128,15 @@ bodies = {
         events=st.lists(
             ordered(what=lines(messages.EVENT_CHARS), start=tenths, end=tenths), max_size=messages.MAX_EVENTS
         ),
+        counts=ordered(people=number, vehicles=number, animals=number),
     ),
+    "watch": ordered(answer=st.sampled_from(("yes", "no", "unsure"))),
     "spatial": ordered(
         headline=lines(messages.HEADLINE_CHARS),
         objects=st.lists(
-            ordered(label=label, bbox_2d=st.lists(st.integers(0, 1000), min_size=4, max_size=4)),
+            ordered(
+                label=label, bbox_2d=st.lists(st.integers(0, messages.COORDINATE_MAX), min_size=4, max_size=4)
+            ),
             max_size=messages.MAX_OBJECTS,
         ),
         relations=st.lists(
@@ -173,8 +180,20 @@ def test_times_stay_inside_the_clip_with_one_decimal(tokenizer: Any, value: str,
     assert allows(tokenizer, model_schema("summary", seconds=60.0), text) is allowed
 
 
-@pytest.mark.parametrize(("value", "allowed"), [("0", True), ("1000", True), ("1001", False), ("1.5", False)])
-def test_coordinates_are_whole_and_on_0_to_1000(tokenizer: Any, value: str, allowed: bool) -> None:
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    # 1024 can be written, and is flagged: where it could not, its first three digits would pass for a place.
+    [
+        ("0", True),
+        ("1000", True),
+        ("1024", True),
+        ("9999", True),
+        ("10000", False),
+        ("1.5", False),
+        ("-1", False),
+    ],
+)
+def test_coordinates_are_whole_and_not_cut_to_the_picture(tokenizer: Any, value: str, allowed: bool) -> None:
     text = f'{{"headline":"a","objects":[{{"label":"c","bbox_2d":[0,0,{value},9]}}],"relations":[]}}'
     assert allows(tokenizer, model_schema("spatial"), text) is allowed
 
@@ -213,6 +232,15 @@ def test_the_headline_comes_first(tokenizer: Any) -> None:
     schema = model_schema("summary")
     assert not allows(tokenizer, schema, '{"summary":"b","headline":"a","events":[]}')
     assert allows(tokenizer, schema, '{"headline":"a","summary":"b","events":[]}')
+
+
+def test_counts_may_be_left_out_and_are_never_null(tokenizer: Any) -> None:
+    schema = model_schema("summary")
+    body = '{"headline":"a","summary":"b","events":[]'
+    assert allows(tokenizer, schema, body + "}")
+    assert allows(tokenizer, schema, body + ',"counts":{"people":2,"vehicles":0,"animals":99}}')
+    assert not allows(tokenizer, schema, body + ',"counts":null}')
+    assert not allows(tokenizer, schema, body + ',"counts":{"people":2}}')
 
 
 @pytest.mark.parametrize("seconds", [2.0, 7.25, 59.97, 600.0])

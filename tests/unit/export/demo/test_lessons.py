@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edge.answer.prompts import default_text, prompt_from
+from edge.answer.prompts import default_text, prompt_from, watch_text
 from edge.config import PromptSettings
 from edge.demo.world import draw_scene, truth
 from edge.messages import BODIES
@@ -15,6 +15,8 @@ def shipped(kind: str) -> str:
 
 def form(kind: str) -> str:
     """Return the sentence that ends every prompt of a kind."""
+    if kind == "watch":
+        return watch_text("Words.").rpartition("\n")[2]
     return prompt_from(PromptSettings(name=kind, kind=kind, text="Words.")).text.rpartition("\n")[2]
 
 
