@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.answer.page.document import page
-from edge.answer.page.view import Asked, Shot, View, moments
+from edge.answer.page.view import Asked, Seen, Shot, View, moments
 from edge.answer.picture import Form, annotated
 from edge.answer.report import ClipReport
 from edge.capture.file import FileClip
@@ -38,10 +38,12 @@ class Album:
         self._every = 1  # of so many pairs one is kept
         self._kept: list[tuple[int, Shot]] = []
         self._last: Shot | None = None
+        self._seen: list[Seen] = []
 
     def see(self, pairs: Sequence[Pair]) -> None:
         """Look at the next pairs; frames are copied where they are kept."""
         for pair in pairs:
+            self._seen.append(Seen(pair.index))
             if pair.index % self._every == 0:
                 self._kept.append((pair.index, self._shot(pair, 0)))
             if len(self._kept) > _KEPT_MAX:
@@ -55,16 +57,17 @@ class Album:
         """The last picture that the model saw."""
         return self._last
 
+    @property
+    def seen(self) -> tuple[Seen, ...]:
+        """All pairs, without their pictures."""
+        return tuple(self._seen)
+
     def film(self, length_s: float, count: int = FILM) -> tuple[Shot, ...]:
-        """Return at most ``count`` pictures, each the nearest to the middle of its share of the clip."""
+        """Return a picture for each of at most ``count`` equal parts of the clip: the nearest to the part's middle."""
         shots = [shot for _, shot in self._kept]
-        wanted = [(place + 0.5) * length_s / count for place in range(count)]
-        near = (
-            {min(shots, key=lambda shot: abs(shot.time_s - at_s)).time_s for at_s in wanted}
-            if shots
-            else set()
-        )
-        return tuple(shot for shot in shots if shot.time_s in near)
+        parts = min(count, len(shots))
+        middles = [(part + 0.5) * length_s / parts for part in range(parts)]
+        return tuple(min(shots, key=lambda shot: abs(shot.time_s - at_s)) for at_s in middles)
 
     def _shot(self, pair: Pair, frame: int) -> Shot:
         return Shot((2 * pair.index + frame) / self._fps, pair.frames[frame].copy())
@@ -90,27 +93,29 @@ class Shown:
             View(
                 report=self.report,
                 asked=self.asked,
+                seen=self.album.seen,
                 film=self.album.film(length_s),
                 stills=tuple(Shot(at_s, self._still(at_s)) for at_s in moments(self.report)),
-                places=self._places(),
+                places={
+                    answer.id: self._places() for answer in self.report.answers if answer.kind == "spatial"
+                },
             )
         )
 
     def picture(self, form: Form) -> bytes:
-        """Return the picture that boxes refer to, with the boxes and relations of all answers on it.
+        """Return the picture that the first answer's boxes refer to, with boxes and relations on it.
 
         Raises:
             VideoError: The video cannot be read any more.
         """
-        objects = [item for answer in self.report.answers for item in answer.objects]
-        relations = [item for answer in self.report.answers for item in answer.relations]
-        shot = self._places()
-        assert shot is not None  # noqa: S101  # a clip without a picture has no report; for the type checker
-        return annotated(shot.rgb, objects, relations, form=form)
+        answer = self.report.answers[0]
+        return annotated(self._places().rgb, answer.objects, answer.relations, form=form)
 
-    def _places(self) -> Shot | None:
+    def _places(self) -> Shot:
+        """Return the picture that boxes refer to: the last one of the clip."""
         last = self.album.last
-        return None if last is None else Shot(last.time_s, self._still(last.time_s))
+        assert last is not None  # noqa: S101  # a clip without a picture has no answer; for the type checker
+        return Shot(last.time_s, self._still(last.time_s))
 
     def _still(self, at_s: float) -> NDArray[np.uint8]:
         """Return the picture of a moment as the video has it, up to `STILL_PX`: the one that its tick would take."""

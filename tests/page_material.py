@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.answer.page.view import Asked, Shot, View, moments
+from edge.answer.page.view import Asked, Seen, Shot, View, moments
 from edge.answer.report import ClipReport, Counts, Memory, Seconds, Video
 from edge.messages import (
     EVENT_CHARS,
@@ -79,7 +79,7 @@ def answer(kind: Any, words: str, **fields: Any) -> Answer:
         "status": "partial",
     } | fields
     return Answer(
-        id="i", clip_id="c", seq=0, device="d", camera="file", prompt=kind, kind=kind,
+        id=kind, clip_id="c", seq=0, device="d", camera="file", prompt=kind, kind=kind,
         t_start=datetime(2026, 11, 1, tzinfo=UTC), t_end=datetime(2026, 11, 1, 0, 1, tzinfo=UTC),
         clock_synced=False, headline=words[:HEADLINE_CHARS], confidence=Confidence(value=0.5),
         provenance=provenance(words), **made,
@@ -121,7 +121,8 @@ def view(
     return View(
         report=report,
         asked=tuple(Asked(kind, words) for kind in ("summary", "spatial", "ask")),
+        seen=tuple(Seen(index) for index in range(240)),
         film=tuple(Shot(60 * (i + 0.5) / shots, picture(width, height, i)) for i in range(shots)),
         stills=tuple(Shot(at_s, picture(width, height, 9)) for at_s in moments(report)),
-        places=Shot(59.9, picture(width, height, 10)),
+        places={item.id: Shot(59.9, picture(width, height, 10)) for item in report.answers},
     )

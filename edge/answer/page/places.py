@@ -21,7 +21,10 @@ _PLACES_BYTES = 500_000
 def places(view: View) -> list[Html]:
     """Return one section per answer that has boxes or was asked for them."""
     answers = [answer for answer in view.report.answers if answer.kind == "spatial" or answer.objects]
-    return [_section(answer, view.places, index, len(answers)) for index, answer in enumerate(answers)]
+    return [
+        _section(answer, view.places.get(answer.id), index, len(answers))
+        for index, answer in enumerate(answers)
+    ]
 
 
 def _section(answer: Answer, shot: Shot | None, index: int, count: int) -> Html:

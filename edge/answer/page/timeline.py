@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from edge.answer.page.markup import Html, join, percent, tag
 from edge.answer.page.pictures import image
-from edge.answer.page.view import Shot, View
+from edge.answer.page.view import Seen, Shot, View
 from edge.answer.page.words import clock, plural, span
 from edge.messages import Answer, Event
 
@@ -14,6 +14,7 @@ _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
 _SPANS_MAX = 7
 _LANE_PX = 30
 _BAR_PX = 22
+_SHOWN_PX = 20
 _BADGE_PX = 11  # radius
 _CHARS = 125  # that fit into the page's full width, roughly; a label is cut to its share of them
 _TICK_S = 0.2  # an event at a single moment still has the picture beside it
@@ -66,21 +67,43 @@ def _axis(length_s: float) -> Html:
 
 
 def _shown(view: View) -> Html:
+    """Return the lane of the pairs that the model was shown, each as high as much had changed in it."""
     counts = view.report.counts
-    bars = [tag("rect", class_="shown", x=0, y=0, width="100%", height=10)]
-    gaps = _gaps(view.report.answers)
-    for start, end, _ in gaps:
+    offered = view.report.answers[0].provenance.pairs_offered
+    bars = []
+    for start, end, _ in _gaps(view.report.answers):
         x, width = percent(start / view.length_s), percent((end - start) / view.length_s)
-        bars.append(tag("rect", class_="unseen", x=x, y=0, width=width, height=10))
+        bars.append(tag("rect", class_="unseen", x=x, y=0, width=width, height=_SHOWN_PX))
+    pair_share = 2 / view.report.fps / view.length_s
+    for first, last, height in _runs(view.seen):
+        x, width = percent(first * pair_share), percent((last + 1 - first) * pair_share)
+        bars.append(tag("rect", class_="shown", x=x, y=_SHOWN_PX - height, width=width, height=height))
+    if counts.pairs < offered:
+        said = (
+            f"Shown to the model: {counts.pairs:,} of {plural(offered, 'pair')} of frames, {counts.tokens_video:,} "
+            "tokens; in the others nothing new happened. A bar is as high as much had changed."
+        )
+    else:
+        said = f"Shown to the model: {plural(counts.pairs, 'pair')} of frames, {counts.tokens_video:,} tokens"
     return tag(
         "div",
-        tag(
-            "span",
-            f"Shown to the model: {plural(counts.pairs, 'pair')} of frames, {counts.tokens_video:,} tokens",
-        ),
-        tag("svg", *bars, width="100%", height=10, aria_hidden="true"),
+        tag("span", said),
+        tag("svg", *bars, width="100%", height=_SHOWN_PX, aria_hidden="true"),
         class_="lane",
     )
+
+
+def _runs(seen: Sequence[Seen]) -> list[tuple[int, int, int]]:
+    """Return the pairs as bars: first and last pair, height; neighbours of one height are one bar."""
+    bars: list[tuple[int, int, int]] = []
+    for pair in seen:
+        # The eye should find a person's share of the picture, a hundredth, beside a whole one.
+        height = round(_SHOWN_PX * (1 if pair.score is None else max(0.2, pair.score**0.5)))
+        if bars and bars[-1][1:] == (pair.index - 1, height):
+            bars[-1] = (bars[-1][0], pair.index, height)
+        else:
+            bars.append((pair.index, pair.index, height))
+    return bars
 
 
 def _lanes(events: Sequence[Event], length_s: float) -> Html:

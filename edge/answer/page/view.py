@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,19 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """One pair that the model was shown.
+
+    Attributes:
+        index: Its place on the clip's grid: ticks ``2 * index`` and ``2 * index + 1``.
+        score: How much of the picture had changed since the pair before, 0..1; None where nobody compared.
+    """
+
+    index: int
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What was asked under a prompt's name, in the operator's words."""
 
@@ -38,16 +52,18 @@ class View:
     Attributes:
         report: The answers and what it took to make them.
         asked: The questions, by the names that the answers carry.
-        film: Pictures as the model saw them, in order, spread over the clip.
+        seen: The pairs that the model was shown, in order.
+        film: Pictures as the model saw them, one for each of as many equal parts of the clip.
         stills: Sharper pictures; an event is shown by the one nearest to its middle, if one lies within it.
-        places: The picture that boxes refer to; None where there is none.
+        places: The picture that an answer's boxes refer to, by the answer's id.
     """
 
     report: ClipReport
     asked: tuple[Asked, ...] = ()
+    seen: tuple[Seen, ...] = ()
     film: tuple[Shot, ...] = ()
     stills: tuple[Shot, ...] = ()
-    places: Shot | None = None
+    places: Mapping[str, Shot] = field(default_factory=dict)
 
     @property
     def length_s(self) -> float:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.answer.page.document import page
-from edge.answer.page.view import View
+from edge.answer.page.view import Seen, View
 from edge.messages import Event, Relation
 from tests.page_material import HOSTILE, answer, seen, view
 
@@ -156,6 +156,25 @@ def test_a_reader_is_told_what_when_where_and_by_whom() -> None:
     ):  # fmt: skip
         assert words in said
     assert "/home/somebody" not in said
+
+
+def bars(document: Document) -> list[tuple[str, str, str]]:
+    shown = [rect for rect in document.all("rect") if rect.get("class") == "shown"]
+    return [(rect["x"], rect["width"], rect["height"]) for rect in shown]
+
+
+def test_what_the_model_was_shown_is_one_bar_where_nothing_was_dropped() -> None:
+    document = Document(page(CALM))
+    assert bars(document) == [("0%", "100%", "20")]
+    assert "Shown to the model: 240 pairs of frames, 13,640 tokens" in document.said
+
+
+def test_what_the_gate_kept_stands_out_by_how_much_had_changed() -> None:
+    report = CALM.report.model_copy(update={"counts": CALM.report.counts.model_copy(update={"pairs": 4})})
+    kept = (Seen(0, 1.0), Seen(60, 0.25), Seen(61, 0.25), Seen(239, 0.0))
+    document = Document(page(View(report=report, seen=kept)))
+    assert bars(document) == [("0%", "0.42%", "20"), ("25%", "0.83%", "10"), ("99.58%", "0.42%", "4")]
+    assert "4 of 240 pairs of frames, 13,640 tokens; in the others nothing new happened" in document.said
 
 
 def test_the_warning_stands_before_the_words() -> None:
