@@ -349,7 +349,7 @@ def _look(
         _check_writable(path, option)
     if image is not None and image.suffix.lower() not in FORMS:
         raise typer.BadParameter(f"{image} ends in none of {', '.join(FORMS)}", param_hint="--image")
-    album = Album(request.fps)
+    album = Album(request.fps, gated=request.gate is not None)
     with progress() as watcher:
         prompts = [prompt_from(settings) for settings in asked]
         report = look(request, prompts, watcher, on_pairs=album.see)

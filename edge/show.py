@@ -31,10 +31,12 @@ class Album:
 
     Args:
         fps: Ticks per second.
+        gated: Whether a gate chose the pairs; only then do their scores mean anything.
     """
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, *, gated: bool = False) -> None:
         self._fps = fps
+        self._gated = gated
         self._every = 1  # of so many pairs one is kept
         self._kept: list[tuple[int, Shot]] = []
         self._last: Shot | None = None
@@ -43,7 +45,7 @@ class Album:
     def see(self, pairs: Sequence[Pair]) -> None:
         """Look at the next pairs; frames are copied where they are kept."""
         for pair in pairs:
-            self._seen.append(Seen(pair.index))
+            self._seen.append(Seen(pair.index, pair.score if self._gated else None))
             if pair.index % self._every == 0:
                 self._kept.append((pair.index, self._shot(pair, 0)))
             if len(self._kept) > _KEPT_MAX:

@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.answer.page.view import Asked
+from edge.answer.page.view import Asked, Seen
 from edge.capture.file import FileClip
 from edge.errors import EdgeError
 from edge.model.preprocess import scale
@@ -147,6 +148,13 @@ def test_an_album_spreads_its_pictures_over_a_clip_of_any_length(pairs: int) -> 
     assert album.last is not None
     assert album.last.time_s == (2 * pairs - 1) / 8
     assert (album.last.rgb == 255).all()
+
+
+def test_an_album_of_a_gate_knows_how_much_had_changed() -> None:
+    for gated, score in ((True, 0.25), (False, None)):
+        album = Album(8.0, gated=gated)
+        album.see([replace(pair(7), score=0.25)])
+        assert album.seen == (Seen(7, score),)
 
 
 def test_what_an_album_keeps_is_its_own() -> None:

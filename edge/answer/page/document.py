@@ -17,6 +17,8 @@ from edge.answer.page.view import View
 from edge.answer.page.words import DASH, clock
 from edge.messages import Answer
 
+_LONG_CHARS = 120  # of a heading; beyond, it is set smaller
+
 
 def page(view: View) -> bytes:
     """Return a clip as one HTML document, UTF-8.
@@ -81,14 +83,18 @@ def _header(view: View, first: Answer) -> Html:
         )
     if first.kind == "ask":
         parts.append(tag("p", view.words(first.prompt), class_="question", dir="auto"))
-        parts.append(tag("h1", first.text, dir="auto"))
+        parts.append(_heading(first.text))
     else:
-        parts.append(tag("h1", first.headline, dir="auto"))
+        parts.append(_heading(first.headline))
         if first.summary:
             parts.append(tag("p", first.summary, class_="lead", dir="auto"))
     parts.append(standing(first))
     parts.append(_figures(view))
     return tag("header", *parts)
+
+
+def _heading(words: str) -> Html:
+    return tag("h1", words, class_="long" if len(words) > _LONG_CHARS else None, dir="auto")
 
 
 def _asked(view: View, answer: Answer) -> Html:
@@ -105,11 +111,14 @@ def _asked(view: View, answer: Answer) -> Html:
 def _figures(view: View) -> Html:
     """Return the numbers that a reader wants first."""
     report, counts = view.report, view.report.counts
+    offered = report.answers[0].provenance.pairs_offered
     events = sum(len(answer.events) for answer in report.answers)
     objects = sum(len(answer.objects) for answer in report.answers)
     figures = [
         (f"{view.length_s:.0f} s", "of video"),
-        (f"{counts.frames:,}", "frame looked at" if counts.frames == 1 else "frames looked at"),
+        (f"{counts.frames:,}", "frame looked at" if counts.frames == 1 else "frames looked at")
+        if counts.pairs == offered
+        else (f"{counts.pairs:,} of {offered:,}", "pairs of frames shown"),
         (f"{events}", "event" if events == 1 else "events"),
         (f"{objects}", "object placed" if objects == 1 else "objects placed"),
         (f"{report.seconds.total:.0f} s", "of work"),

@@ -72,6 +72,7 @@ def origin(view: View) -> Html:
         ("Pictures", f"{size(video.width, video.height)} pixels, shown to the model at {shown}"),
         ("Frames", ", ".join([frames, *extra])),
         ("Damaged", f"{plural(counts.packets_damaged, 'packet')} that could not be decoded" if counts.packets_damaged else ""),
+        ("Gate", "" if report.gate is None else f"threshold {report.gate:g}, {plural(counts.pairs_gated, 'pair')} dropped"),
         ("Tokens", f"{counts.tokens_in:,} read at most, {counts.tokens_out:,} written"),
         ("Model", report.model),
         ("Recipe", report.recipe),

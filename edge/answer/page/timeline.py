@@ -81,7 +81,8 @@ def _shown(view: View) -> Html:
     if counts.pairs < offered:
         said = (
             f"Shown to the model: {counts.pairs:,} of {plural(offered, 'pair')} of frames, {counts.tokens_video:,} "
-            "tokens; in the others nothing new happened. A bar is as high as much had changed."
+            f"tokens; in the others nothing new happened, which saved some {counts.tokens_saved:,}. A bar is as high as "
+            "much had changed."
         )
     else:
         said = f"Shown to the model: {plural(counts.pairs, 'pair')} of frames, {counts.tokens_video:,} tokens"

@@ -69,6 +69,11 @@ CALM_STRUCTURE = Document(page(CALM)).structure
 SMALL_STRUCTURE = Document(page(view("calm words", shots=1, size=(8, 8)))).structure
 
 
+def without_length(structure: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Leave out that a long heading has a class of its own."""
+    return [(tag, ("dir",) if tag == "h1" else attributes) for tag, attributes in structure]
+
+
 def check_safe(document: Document) -> None:
     """Check what holds of every page: nothing runs, nothing is loaded, nothing is sent anywhere."""
     names = {tag for tag, _ in document.tags}
@@ -98,7 +103,7 @@ def check_safe(document: Document) -> None:
 def test_hostile_words_change_nothing_but_the_words(words: str) -> None:
     document = Document(page(view(words)))
     check_safe(document)
-    assert document.structure == CALM_STRUCTURE
+    assert without_length(document.structure) == without_length(CALM_STRUCTURE)
 
 
 @settings(deadline=None, max_examples=40)
@@ -106,7 +111,7 @@ def test_hostile_words_change_nothing_but_the_words(words: str) -> None:
 def test_no_words_at_all_change_the_structure(words: str) -> None:
     document = Document(page(view(words, shots=1, size=(8, 8))))
     check_safe(document)
-    assert document.structure == SMALL_STRUCTURE
+    assert without_length(document.structure) == without_length(SMALL_STRUCTURE)
 
 
 def test_the_policy_allows_the_one_style_and_the_pictures_inside() -> None:
@@ -170,11 +175,22 @@ def test_what_the_model_was_shown_is_one_bar_where_nothing_was_dropped() -> None
 
 
 def test_what_the_gate_kept_stands_out_by_how_much_had_changed() -> None:
-    report = CALM.report.model_copy(update={"counts": CALM.report.counts.model_copy(update={"pairs": 4})})
+    report = CALM.report.model_copy(
+        update={
+            "gate": 1.0,
+            "counts": CALM.report.counts.model_copy(
+                update={"pairs": 4, "pairs_gated": 236, "tokens_saved": 9000}
+            ),
+        }
+    )
     kept = (Seen(0, 1.0), Seen(60, 0.25), Seen(61, 0.25), Seen(239, 0.0))
     document = Document(page(View(report=report, seen=kept)))
     assert bars(document) == [("0%", "0.42%", "20"), ("25%", "0.83%", "10"), ("99.58%", "0.42%", "4")]
-    assert "4 of 240 pairs of frames, 13,640 tokens; in the others nothing new happened" in document.said
+    assert (
+        "4 of 240 pairs of frames, 13,640 tokens; in the others nothing new happened, which saved some 9,000"
+        in document.said
+    )
+    assert "Gate threshold 1, 236 pairs dropped" in document.said
 
 
 def test_the_warning_stands_before_the_words() -> None:
