@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEMO = "demo"
 DEMO_FPS = 8.0
 UNIT = "edgeclip.service"
+_COLUMNS_MAX = 110  # longer lines are hard to read
 
 app = typer.Typer(
     name="edge",
@@ -48,7 +49,12 @@ class Mode(StrEnum):
     OFF = "off"
 
 
-Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
+Video = Annotated[
+    Path,
+    typer.Argument(
+        metavar="VIDEO", help="The video file; 'demo' names the one inside the package.", show_default=False
+    ),
+]
 Config = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The configuration, TOML.", show_default=False)
 ]
@@ -118,7 +124,7 @@ def summarize(
 
     _check_grid(seconds, fps)
     request = Request(
-        video,
+        _video(video),
         _bundle(bundle),
         start_s=start,
         seconds=seconds,
@@ -166,7 +172,7 @@ def ask(
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="QUESTION") from error
     _check_grid(seconds, fps)
     request = Request(
-        video,
+        _video(video),
         _bundle(bundle),
         start_s=start,
         seconds=seconds,
@@ -233,9 +239,14 @@ def demo(
 ) -> None:
     """Run the whole service once, with an embedded broker, on the bundle and the video inside the package."""
     from edge.demo.run import run_demo
+    from edge.progress import style_of
 
     _check_grid(seconds, DEMO_FPS)
-    raise typer.Exit(run_demo(seconds=seconds, as_json=as_json, write=typer.echo))
+    raise typer.Exit(
+        run_demo(
+            seconds=seconds, as_json=as_json, write=typer.echo, width=_columns(), style=style_of(sys.stdout)
+        )
+    )
 
 
 @app.command()
@@ -313,6 +324,12 @@ def _bundle(name: str) -> Path:
     return demo_bundle() if name == DEMO else Path(name)
 
 
+def _video(path: Path) -> Path:
+    from edge.share import demo_clip
+
+    return demo_clip() if str(path) == DEMO and not path.exists() else path
+
+
 def _check_grid(seconds: float, fps: float) -> None:
     """Refuse lengths and rates that the configuration would refuse, in its words."""
     from pydantic import ValidationError
@@ -336,8 +353,6 @@ def _look(
     as_json: bool,
 ) -> None:
     """Ask about one clip, print the report and write what else was wanted."""
-    import shutil
-
     from edge.answer.page.view import Asked
     from edge.answer.prompts import default_text, prompt_from
     from edge.answer.text import render_report
@@ -356,14 +371,19 @@ def _look(
     if as_json:
         typer.echo(report.payload().decode())
     else:
-        width = min(110, shutil.get_terminal_size((100, 24)).columns)
-        typer.echo(render_report(report, width=width, style=style_of(sys.stdout)))
+        typer.echo(render_report(report, width=_columns(), style=style_of(sys.stdout)))
     words = tuple(Asked(item.name, item.text.strip() or default_text(item.kind)) for item in asked)
     shown = Shown(request, report, album, words)
     if html is not None:
         write(html, shown.page())
     if image is not None:
         write(image, shown.picture(FORMS[image.suffix.lower()]))
+
+
+def _columns() -> int:
+    import shutil
+
+    return min(_COLUMNS_MAX, shutil.get_terminal_size((100, 24)).columns)
 
 
 def _check_writable(path: Path | None, option: str) -> None:

@@ -36,7 +36,7 @@ class Style:
 
 
 PLAIN = Style()
-_BOLD, _DIM, _YELLOW, _CYAN = "1", "2", "33", "36"
+BOLD, DIM, YELLOW, CYAN = "1", "2", "33", "36"  # for `Style.paint`
 
 
 def plain(text: str) -> str:
@@ -66,10 +66,10 @@ def render_report(report: ClipReport, *, width: int = 100, style: Style = PLAIN)
         width: Columns of the terminal.
         style: What the terminal can show.
     """
-    parts = [style.paint(_YELLOW, _wrap(f"note: {report.note}", width))] if report.note else []
+    parts = [style.paint(YELLOW, _wrap(f"note: {report.note}", width))] if report.note else []
     length = report.video.end - report.video.start
     parts += [render_answer(answer, seconds=length, width=width, style=style) for answer in report.answers]
-    parts.append("\n".join(style.paint(_DIM, line) for line in _facts(report, width)))
+    parts.append("\n".join(style.paint(DIM, line) for line in _facts(report, width)))
     return "\n\n".join(parts)
 
 
@@ -84,20 +84,20 @@ def render_answer(answer: Answer, *, seconds: float, width: int = 100, style: St
     """
     if answer.kind == "ask":
         return _wrap(answer.text, width)
-    parts = [style.paint(_BOLD, _wrap(answer.headline, width))]
+    parts = [style.paint(BOLD, _wrap(answer.headline, width))]
     if answer.summary:
         parts.append(_wrap(answer.summary, width))
     if answer.events:
         parts.append("\n".join(_timeline(answer.events, seconds, width, style)))
     if answer.objects:
         lines = [_object(item) for item in answer.objects]
-        parts.append("\n".join([style.paint(_BOLD, "Objects"), *lines]))
+        parts.append("\n".join([style.paint(BOLD, "Objects"), *lines]))
     if answer.relations:
         lines = [
             _wrap(f"  {relation.subject} - {relation.relation} - {relation.object}", width, " " * 4)
             for relation in answer.relations
         ]
-        parts.append("\n".join([style.paint(_BOLD, "Relations"), *lines]))
+        parts.append("\n".join([style.paint(BOLD, "Relations"), *lines]))
     return "\n\n".join(parts)
 
 
@@ -111,16 +111,16 @@ def _timeline(events: Sequence[Event], seconds: float, width: int, style: Style)
     """Yield one line per event, its bar under one axis; what does not fit beside the bar goes on below it."""
     cells = _BAR_WIDE if width >= _WIDE else _BAR
     left, right = ("▕", "▏") if style.bars else ("|", "|")
-    yield style.paint(_BOLD, "Events")
+    yield style.paint(BOLD, "Events")
     for event in events:
         when = f"  {event.start:5.1f} - {event.end:5.1f} s  "
         bar = (_blocks if style.bars else _dashes)(event, seconds, cells)
         remark = "" if event.valid else "  (impossible times)"
         margin = len(when) + cells + 4
         words = _wrap(f"{event.what}{remark}", width - margin).split("\n")
-        yield f"{when}{left}{style.paint(_CYAN, bar)}{right}  {words[0]}"
+        yield f"{when}{left}{style.paint(CYAN, bar)}{right}  {words[0]}"
         yield from (" " * margin + line for line in words[1:])
-    yield style.paint(_DIM, _axis(_AXIS, cells, seconds))
+    yield style.paint(DIM, _axis(_AXIS, cells, seconds))
 
 
 def _axis(left: int, cells: int, seconds: float) -> str:

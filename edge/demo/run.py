@@ -13,10 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge.answer.text import plain, render_answer
+from edge.answer.text import BOLD, PLAIN, YELLOW, Style, plain, render_answer
 from edge.demo.broker import DemoBroker
 from edge.demo.subscriber import Received, Subscriber
 from edge.errors import EdgeError
@@ -59,13 +60,17 @@ enabled = false # the demo's broker ends with it
 """
 
 
-def run_demo(*, seconds: float, as_json: bool, write: Callable[[str], None]) -> int:
+def run_demo(
+    *, seconds: float, as_json: bool, write: Callable[[str], None], width: int = 100, style: Style = PLAIN
+) -> int:
     """Run the demo and print what the subscriber received.
 
     Args:
         seconds: Length of a clip.
         as_json: Print one JSON object a line, topic and payload, instead of text.
         write: Takes a line (or lines) for standard output.
+        width: Columns of the terminal.
+        style: What the terminal can show.
 
     Returns:
         The exit code: 0 where every second of the video is accounted for.
@@ -73,7 +78,7 @@ def run_demo(*, seconds: float, as_json: bool, write: Callable[[str], None]) -> 
     Raises:
         EdgeError: The broker or the daemon does not run.
     """
-    show = _show_json if as_json else _show
+    show = _show_json if as_json else partial(_show, width=width, style=style)
     with (
         DemoBroker() as broker,
         tempfile.TemporaryDirectory(prefix="edgeclip-demo-") as directory,
@@ -84,7 +89,7 @@ def run_demo(*, seconds: float, as_json: bool, write: Callable[[str], None]) -> 
                 f"An MQTT broker, the service, and a subscriber on this machine; {VIDEO_S:g} s of video in clips of "
                 f"{seconds:g} s, at full speed."
             )
-            write(f"note: {_note()}\n")
+            write(style.paint(YELLOW, f"note: {_note()}") + "\n")
         config = Path(directory) / "edge.toml"
         config.write_text(
             _CONFIG.format(
@@ -115,6 +120,7 @@ def run_demo(*, seconds: float, as_json: bool, write: Callable[[str], None]) -> 
             f"{health.coverage.percent:g} % of the video is accounted for: {health.coverage.answered:g} s answered, "
             f"{health.coverage.partial:g} s in part, {health.coverage.skipped:g} s skipped."
         )
+        write("The same video as a page to look at: edge summarize demo --bundle demo --html demo.html")
     return 0 if complete else 1
 
 
@@ -201,7 +207,7 @@ def _show_json(message: Received) -> str:
     return json.dumps({"topic": message.topic, "qos": message.qos, "payload": payload})
 
 
-def _show(message: Received) -> str:
+def _show(message: Received, *, width: int, style: Style) -> str:
     """Return a message as a person reads it; what repeats itself, such as health, in one line or not at all."""
     kind = message.topic.rpartition("/")[2]
     if kind == "availability":
@@ -215,8 +221,8 @@ def _show(message: Received) -> str:
         return f"{message.topic}: clip {skipped.seq} {skipped.status}, {skipped.reason}: {plain(skipped.detail)}\n"
     answer = Answer.model_validate_json(message.payload)
     length = (answer.t_end - answer.t_start).total_seconds()
-    head = (
-        f"{message.topic}: clip {answer.seq}, {length:g} s, {len(message.payload)} bytes, QoS {message.qos}"
+    head = style.paint(BOLD, f"{message.topic}:") + (
+        f" clip {answer.seq}, {length:g} s, {len(message.payload):,} bytes, QoS {message.qos}"
     )
-    body = render_answer(answer, seconds=length, width=96)
+    body = render_answer(answer, seconds=length, width=width - 4, style=style)
     return "\n".join([head, *(f"    {line}".rstrip() for line in body.splitlines()), ""])

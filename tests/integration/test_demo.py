@@ -72,6 +72,8 @@ def test_a_person_reads_the_answers_and_a_warning_and_nothing_stays_behind(tmp_p
     assert "note: toy dimensions and random weights" in result.stdout
     assert result.stdout.count("edgeclip/v1/demo/yard/summary: clip") == 2
     assert "100 % of the video is accounted for: 60 s answered" in result.stdout
+    assert "edge summarize demo --bundle demo --html demo.html" in result.stdout
+    assert "\x1b" not in result.stdout
     left = [process for process in psutil.process_iter(["cmdline"]) if _ours(process.info["cmdline"])]
     assert left == []
 
