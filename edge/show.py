@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.answer.page.document import page
-from edge.answer.page.view import Asked, Seen, Shot, View, moments
+from edge.answer.page.view import Asked, Seen, View, moments
 from edge.answer.picture import Form, annotated
 from edge.answer.report import ClipReport
 from edge.capture.file import FileClip
 from edge.errors import EdgeError
+from edge.messages import Answer
 from edge.model.preprocess import scale
-from edge.records import Pair, Size
+from edge.records import Pair, Size, Still
 from edge.shell import Request
 
 FILM = 8  # pictures over the timeline: as many as can be made out beside each other
@@ -38,8 +39,8 @@ class Album:
         self._fps = fps
         self._gated = gated
         self._every = 1  # of so many pairs one is kept
-        self._kept: list[tuple[int, Shot]] = []
-        self._last: Shot | None = None
+        self._kept: list[tuple[int, Still]] = []
+        self._last: Still | None = None
         self._seen: list[Seen] = []
 
     def see(self, pairs: Sequence[Pair]) -> None:
@@ -55,7 +56,7 @@ class Album:
             self._last = self._shot(pairs[-1], 1)
 
     @property
-    def last(self) -> Shot | None:
+    def last(self) -> Still | None:
         """The last picture that the model saw."""
         return self._last
 
@@ -64,15 +65,15 @@ class Album:
         """All pairs, without their pictures."""
         return tuple(self._seen)
 
-    def film(self, length_s: float, count: int = FILM) -> tuple[Shot, ...]:
+    def film(self, length_s: float, count: int = FILM) -> tuple[Still, ...]:
         """Return a picture for each of at most ``count`` equal parts of the clip: the nearest to the part's middle."""
         shots = [shot for _, shot in self._kept]
         parts = min(count, len(shots))
         middles = [(part + 0.5) * length_s / parts for part in range(parts)]
         return tuple(min(shots, key=lambda shot: abs(shot.time_s - at_s)) for at_s in middles)
 
-    def _shot(self, pair: Pair, frame: int) -> Shot:
-        return Shot((2 * pair.index + frame) / self._fps, pair.frames[frame].copy())
+    def _shot(self, pair: Pair, frame: int) -> Still:
+        return Still((2 * pair.index + frame) / self._fps, pair.frames[frame].copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,11 @@ class Shown:
                 asked=self.asked,
                 seen=self.album.seen,
                 film=self.album.film(length_s),
-                stills=tuple(Shot(at_s, self._still(at_s)) for at_s in moments(self.report)),
+                stills=tuple(Still(at_s, self._still(at_s)) for at_s in moments(self.report)),
                 places={
-                    answer.id: self._places() for answer in self.report.answers if answer.kind == "spatial"
+                    answer.id: self._places(answer)
+                    for answer in self.report.answers
+                    if answer.kind == "spatial"
                 },
             )
         )
@@ -111,13 +114,15 @@ class Shown:
             VideoError: The video cannot be read any more.
         """
         answer = self.report.answers[0]
-        return annotated(self._places().rgb, answer.objects, answer.relations, form=form)
+        return annotated(self._places(answer).rgb, answer.objects, answer.relations, form=form)
 
-    def _places(self) -> Shot:
-        """Return the picture that boxes refer to: the last one of the clip."""
+    def _places(self, answer: Answer) -> Still:
+        """Return the picture that an answer's boxes refer to: the key frame, or the last one that the model saw."""
+        if answer.key_frame is not None:
+            return Still(answer.key_frame.time, self._still(answer.key_frame.time))
         last = self.album.last
         assert last is not None  # noqa: S101  # a clip without a picture has no answer; for the type checker
-        return Shot(last.time_s, self._still(last.time_s))
+        return Still(last.time_s, self._still(last.time_s))
 
     def _still(self, at_s: float) -> NDArray[np.uint8]:
         """Return the picture of a moment as the video has it, up to `STILL_PX`: the one that its tick would take."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edge.answer.page.view import Asked, Seen, Shot, View, moments
-from edge.answer.report import ClipReport, Counts, Memory, Seconds, Video
+from edge.answer import report
+from edge.answer.page.view import Asked, Seen, View, moments
+from edge.answer.report import ClipReport, Memory, Seconds, Video
 from edge.messages import (
     EVENT_CHARS,
     HEADLINE_CHARS,
@@ -18,13 +19,18 @@ from edge.messages import (
     Answer,
     Box,
     Confidence,
+    Counts,
     Event,
+    Evidence,
     Gap,
+    KeyFrame,
     Latency,
     Provenance,
     Relation,
     SeenObject,
+    Watched,
 )
+from edge.records import Still
 
 HOSTILE = (
     "<script>window.ran = 1; alert(1)</script>",
@@ -45,6 +51,9 @@ HOSTILE = (
 )
 
 
+KINDS = ("summary", "spatial", "watch", "ask")
+
+
 def picture(width: int = 64, height: int = 48, seed: int = 0) -> Any:
     """Return noise, the costliest picture there is."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
@@ -54,7 +63,14 @@ def answer(kind: Any, words: str, **fields: Any) -> Answer:
     """Return an answer all of whose texts are ``words``, cut to each field's length."""
     made: dict[str, Any] = {
         "events": (
-            Event(what=words[:EVENT_CHARS], start=0, end=12, valid=True),
+            Event(
+                what=words[:EVENT_CHARS],
+                start=0,
+                end=12,
+                valid=True,
+                confidence=0.4,
+                evidence=Evidence(first=0, last=47, pairs=12),
+            ),
             Event(what=words[:EVENT_CHARS], start=40, end=40, valid=True),
             Event(what=words[:EVENT_CHARS], start=55, end=60, valid=True),
             Event(what=words[:EVENT_CHARS], start=50, end=2, valid=False),
@@ -75,13 +91,24 @@ def answer(kind: Any, words: str, **fields: Any) -> Answer:
         else (),
         "summary": words[:SUMMARY_CHARS] if kind == "summary" else "",
         "text": words[:TEXT_CHARS] if kind == "ask" else "",
+        "counts": Counts(people=3, vehicles=1, animals=0) if kind == "summary" else None,
+        "nearest": words[:LABEL_CHARS] if kind == "spatial" else "",
+        "free": Box(x1=0.0, y1=0.9, x2=1.0, y2=1.0) if kind == "spatial" else None,
+        "key_frame": KeyFrame(time=31.5, height=480, width=640, tokens=300) if kind == "spatial" else None,
+        "watches": (
+            Watched(rule="door", question=words, answer="unsure", first="yes", check="no", confidence=0.8),
+            Watched(rule="car", question=words, answer="yes", first="yes", check="yes", confidence=0.9),
+            Watched(rule="dog", question=words, answer="no", first="no", confidence=0.7),
+        )
+        if kind == "watch"
+        else (),
         "gaps": (Gap(start=20, end=27.5, reason=words),),
         "status": "partial",
     } | fields
     return Answer(
         id=kind, clip_id="c", seq=0, device="d", camera="file", prompt=kind, kind=kind,
         t_start=datetime(2026, 11, 1, tzinfo=UTC), t_end=datetime(2026, 11, 1, 0, 1, tzinfo=UTC),
-        clock_synced=False, headline=words[:HEADLINE_CHARS], confidence=Confidence(value=0.5),
+        clock_synced=False, headline=words[:HEADLINE_CHARS], confidence=Confidence(value=0.5, fields={"headline": 0.25}),
         provenance=provenance(words), **made,
     )  # fmt: skip
 
@@ -105,24 +132,24 @@ def view(
     words: str, *answers: Answer, shots: int = 8, size: tuple[int, int] = (64, 48), note: str | None = None
 ) -> View:
     """Return a view of a minute with all kinds of answers, or with the given ones."""
-    report = ClipReport(
+    made = ClipReport(
         video=Video(path=f"/home/somebody/{words.replace('/', '-')}", seconds=79.5, start=0, end=60, width=768, height=576),
         model=words, recipe=words, bundle="f" * 64, note=words if note is None else note, fps=8, frame_width=256,
         frame_height=192,
-        counts=Counts(
+        counts=report.Counts(
             frames=480, frames_repeated=3, frames_empty=2, frames_decoded=600, packets_damaged=2, pairs=240,
             tokens_video=13640, tokens_in=13900, tokens_out=90,
         ),
         seconds=Seconds(load=1, video=2, vision=3, prefill=4, text=5, total=16),
         memory=Memory(peak_mib=800, anonymous_mib=300),
-        answers=answers or tuple(answer(kind, words) for kind in ("summary", "spatial", "ask")),
+        answers=answers or tuple(answer(kind, words) for kind in KINDS),
     )  # fmt: skip
     width, height = size
     return View(
-        report=report,
-        asked=tuple(Asked(kind, words) for kind in ("summary", "spatial", "ask")),
+        report=made,
+        asked=tuple(Asked(kind, words) for kind in KINDS),
         seen=tuple(Seen(index) for index in range(240)),
-        film=tuple(Shot(60 * (i + 0.5) / shots, picture(width, height, i)) for i in range(shots)),
-        stills=tuple(Shot(at_s, picture(width, height, 9)) for at_s in moments(report)),
-        places={item.id: Shot(59.9, picture(width, height, 10)) for item in report.answers},
+        film=tuple(Still(60 * (i + 0.5) / shots, picture(width, height, i)) for i in range(shots)),
+        stills=tuple(Still(at_s, picture(width, height, 9)) for at_s in moments(made)),
+        places={item.id: Still(59.9, picture(width, height, 10)) for item in made.answers},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge.messages import Box, Relation, SeenObject
+from edge.messages import Box, BoxProblem, Relation, SeenObject
 
 # Okabe and Ito, Color Universal Design (2008), without black and with their yellow last: told apart by most eyes. The
 # number says the same, so that nobody depends on the colour.
@@ -18,6 +18,7 @@ class Mark:
 
     Attributes:
         drawn: Whether its box is one: an impossible or repeated box is named and not drawn.
+        problem: Why it is none.
     """
 
     number: int
@@ -25,6 +26,7 @@ class Mark:
     box: Box
     colour: str
     drawn: bool
+    problem: BoxProblem = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,14 @@ class Arrow:
 def marks(objects: Sequence[SeenObject]) -> tuple[Mark, ...]:
     """Return the objects with their numbers and colours, in the order of the answer."""
     return tuple(
-        Mark(number, item.label, item.box, COLOURS[(number - 1) % len(COLOURS)], drawn=item.valid)
+        Mark(
+            number,
+            item.label,
+            item.box,
+            COLOURS[(number - 1) % len(COLOURS)],
+            drawn=item.valid,
+            problem=item.problem,
+        )
         for number, item in enumerate(objects, start=1)
     )
 

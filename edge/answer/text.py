@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edge.answer.report import ClipReport
-from edge.messages import Answer, Event, SeenObject
+from edge.messages import Answer, Box, Event, SeenObject, Watched
 
 _BAR = 24  # characters of the timeline
 _BAR_WIDE = 40  # where the terminal is wide enough
@@ -36,6 +36,14 @@ class Style:
 
 
 PLAIN = Style()
+PROBLEMS = {
+    "": "impossible or repeated box",
+    "degenerate": "a box without an area",
+    "duplicate": "the same box again",
+    "out_of_range": "a box beyond the picture",
+}
+"""What is wrong with a box, in words; the first one where only that is known."""
+
 BOLD, DIM, YELLOW, CYAN = "1", "2", "33", "36"  # for `Style.paint`
 
 
@@ -87,10 +95,15 @@ def render_answer(answer: Answer, *, seconds: float, width: int = 100, style: St
     parts = [style.paint(BOLD, _wrap(answer.headline, width))]
     if answer.summary:
         parts.append(_wrap(answer.summary, width))
+    if answer.counts is not None:
+        counts = answer.counts
+        parts.append(f"Counted: people {counts.people}, vehicles {counts.vehicles}, animals {counts.animals}")
+    if answer.watches:
+        parts.append("\n".join(_watched(watched, width, style) for watched in answer.watches))
     if answer.events:
         parts.append("\n".join(_timeline(answer.events, seconds, width, style)))
     if answer.objects:
-        lines = [_object(item) for item in answer.objects]
+        lines = [*(_object(item) for item in answer.objects), *_room(answer)]
         parts.append("\n".join([style.paint(BOLD, "Objects"), *lines]))
     if answer.relations:
         lines = [
@@ -99,6 +112,14 @@ def render_answer(answer: Answer, *, seconds: float, width: int = 100, style: St
         ]
         parts.append("\n".join([style.paint(BOLD, "Relations"), *lines]))
     return "\n\n".join(parts)
+
+
+def _watched(watched: Watched, width: int, style: Style) -> str:
+    remark = f"confidence {watched.confidence:.2f}"
+    if watched.check is not None:
+        remark += f", {watched.check} at a second look"
+    line = _wrap(f"{watched.answer:<6}  {watched.question}  ({remark})", width, " " * 8)
+    return style.paint(BOLD, line[:6]) + line[6:]
 
 
 def _wrap(text: str, width: int, indent: str = "") -> str:
@@ -153,13 +174,22 @@ def _ends(event: Event, seconds: float, steps: int) -> tuple[int, int]:
     return first, max(first + 1, min(steps, round(event.end / seconds * steps)))
 
 
+def _room(answer: Answer) -> Iterator[str]:
+    """Yield what was worked out from the boxes."""
+    if answer.nearest:
+        yield f"  nearest: {plain(answer.nearest)}"
+    if answer.free is not None and answer.objects:
+        box = answer.free
+        yield f"  {_extent(box)}  free"
+
+
+def _extent(box: Box) -> str:
+    return f"x {box.x1 * 100:5.1f} .. {box.x2 * 100:5.1f} %  y {box.y1 * 100:5.1f} .. {box.y2 * 100:5.1f} %"
+
+
 def _object(item: SeenObject) -> str:
-    box = item.box
-    remark = "" if item.valid else "  (impossible or repeated box)"
-    return (
-        f"  x {box.x1 * 100:5.1f} .. {box.x2 * 100:5.1f} %  y {box.y1 * 100:5.1f} .. {box.y2 * 100:5.1f} %  "
-        f"{plain(item.label)}{remark}"
-    )
+    remark = "" if item.valid else f"  ({PROBLEMS[item.problem]})"
+    return f"  {_extent(item.box)}  {plain(item.label)}{remark}"
 
 
 def _facts(report: ClipReport, width: int) -> Iterator[str]:

@@ -14,6 +14,7 @@ from edge.answer.page.places import places
 from edge.answer.page.standing import standing
 from edge.answer.page.timeline import timeline
 from edge.answer.page.view import View
+from edge.answer.page.watch import watches
 from edge.answer.page.words import DASH, clock
 from edge.messages import Answer
 
@@ -54,6 +55,7 @@ def _sections(view: View, first: Answer) -> list[Html]:
     answers = view.report.answers
     shown = [_header(view, first)]
     shown += [_asked(view, answer) for answer in answers if answer.kind == "ask" and answer is not first]
+    shown += [watches(answer) for answer in answers if answer.watches]
     shown.append(timeline(view))
     shown += places(view)
     shown += [work(view.report), origin(view), trust(view.report)]
@@ -89,7 +91,7 @@ def _header(view: View, first: Answer) -> Html:
         if first.summary:
             parts.append(tag("p", first.summary, class_="lead", dir="auto"))
     parts.append(standing(first))
-    parts.append(_figures(view))
+    parts.append(_figures(view, first))
     return tag("header", *parts)
 
 
@@ -108,7 +110,7 @@ def _asked(view: View, answer: Answer) -> Html:
     )
 
 
-def _figures(view: View) -> Html:
+def _figures(view: View, first: Answer) -> Html:
     """Return the numbers that a reader wants first."""
     report, counts = view.report, view.report.counts
     offered = report.answers[0].provenance.pairs_offered
@@ -118,13 +120,25 @@ def _figures(view: View) -> Html:
         (f"{view.length_s:.0f} s", "of video"),
         (f"{counts.frames:,}", "frame looked at" if counts.frames == 1 else "frames looked at")
         if counts.pairs == offered
-        else (f"{counts.pairs:,} of {offered:,}", "pairs of frames shown"),
-        (f"{events}", "event" if events == 1 else "events"),
+        else (f"{counts.pairs / offered:.0%}".replace("%", " %"), "of the frames shown"),
+        *(_counted(first) or [(f"{events}", "event" if events == 1 else "events")]),
         (f"{objects}", "object placed" if objects == 1 else "objects placed"),
         (f"{report.seconds.total:.0f} s", "of work"),
     ]
     tiles = [tag("li", tag("b", number), " ", tag("span", what)) for number, what in figures]
     return tag("ul", *tiles, class_="figures")
+
+
+def _counted(answer: Answer) -> list[tuple[str, str]]:
+    """Return what the model counted."""
+    if answer.counts is None:
+        return []
+    counts = answer.counts
+    return [
+        (f"{counts.people}", "person" if counts.people == 1 else "people"),
+        (f"{counts.vehicles}", "vehicle" if counts.vehicles == 1 else "vehicles"),
+        (f"{counts.animals}", "animal" if counts.animals == 1 else "animals"),
+    ]
 
 
 @cache

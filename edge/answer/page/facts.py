@@ -6,6 +6,7 @@ from edge.answer.page.markup import Html, percent, tag
 from edge.answer.page.view import View
 from edge.answer.page.words import DASH, clock, plural, size
 from edge.answer.report import ClipReport
+from edge.messages import Answer
 
 _STAGES = (
     ("load", "Loading the model"),
@@ -81,6 +82,7 @@ def origin(view: View) -> Html:
         ("Temperature", "" if made.temperature_c is None else f"{made.temperature_c:.0f} °C"),
         ("Looked at", f"{answer.t_start:%Y-%m-%d %H:%M} UTC" + ("" if answer.clock_synced else ", by a clock that nobody set")),
         ("Clip", answer.clip_id),
+        *((f"Confidence ({each.prompt})", _fields(each)) for each in report.answers),
         *((f"Asked ({asked.prompt})", asked.words) for asked in view.asked),
     ]  # fmt: skip
     pairs = [tag("div", tag("dt", name), tag("dd", value, dir="auto")) for name, value in rows if value]
@@ -90,6 +92,11 @@ def origin(view: View) -> Html:
         tag("dl", *pairs),
         aria_labelledby="origin",
     )
+
+
+def _fields(answer: Answer) -> str:
+    """Return the confidence of single fields."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in answer.confidence.fields.items())
 
 
 def trust(report: ClipReport) -> Html:

@@ -8,9 +8,11 @@ from edge.answer.marks import Arrow, Mark, arrow, centre, marks
 from edge.answer.page.markup import Html, Value, join, percent, tag
 from edge.answer.page.pictures import image
 from edge.answer.page.standing import standing
-from edge.answer.page.view import Shot, View
-from edge.answer.page.words import DASH, clock, place
-from edge.messages import Answer
+from edge.answer.page.view import View
+from edge.answer.page.words import DASH, clock, place, plural, size
+from edge.answer.text import PROBLEMS
+from edge.messages import Answer, Box, Relation
+from edge.records import Still
 
 _DASHES = (None, "9 4", "3 3", "12 3 3 3")  # told apart without colour; the number says it too
 _BADGE_PX = 11
@@ -27,7 +29,7 @@ def places(view: View) -> list[Html]:
     ]
 
 
-def _section(answer: Answer, shot: Shot | None, index: int, count: int) -> Html:
+def _section(answer: Answer, shot: Still | None, index: int, count: int) -> Html:
     found = marks(answer.objects)
     arrows = [(relation, arrow(relation, found)) for relation in answer.relations]
     drawn = [made for _, made in arrows if made is not None]
@@ -41,13 +43,10 @@ def _section(answer: Answer, shot: Shot | None, index: int, count: int) -> Html:
                 tag(
                     "div",
                     image(shot, _alt(found, shot), max_bytes=_PLACES_BYTES // count),
-                    _overlay(found, drawn, index),
+                    _overlay(found, drawn, answer.free, index),
                     class_="frame",
                 ),
-                tag(
-                    "figcaption",
-                    f"The picture at {clock(shot.time_s, exact=True)}, to which the boxes refer.",
-                ),
+                tag("figcaption", _caption(answer, shot)),
                 class_="scene",
             )
         )
@@ -58,11 +57,9 @@ def _section(answer: Answer, shot: Shot | None, index: int, count: int) -> Html:
         else [tag("p", "No object was named.")]
     )
     if answer.relations:
-        rows = [
-            _relation(relation.subject, relation.relation, relation.object, letters.get(id(made)))
-            for relation, made in arrows
-        ]
+        rows = [_relation(relation, letters.get(id(made))) for relation, made in arrows]
         words += [tag("h3", "How they stand to each other"), tag("ul", *rows, class_="relations")]
+    words += _room(answer, found)
     return tag(
         "section",
         tag("h2", "Where things are", id=heading),
@@ -73,7 +70,29 @@ def _section(answer: Answer, shot: Shot | None, index: int, count: int) -> Html:
     )
 
 
-def _alt(found: Sequence[Mark], shot: Shot) -> str:
+def _caption(answer: Answer, shot: Still) -> str:
+    at = clock(shot.time_s, exact=True)
+    key_frame = answer.key_frame
+    if key_frame is None:
+        return f"The last picture, at {at}, to which the boxes refer."
+    shown = size(key_frame.width, key_frame.height)
+    return (
+        f"The sharp picture that the model was shown, at {at}, to which the boxes refer; it saw it at {shown} pixels "
+        f"({plural(key_frame.tokens, 'token')})."
+    )
+
+
+def _room(answer: Answer, found: Sequence[Mark]) -> list[Html]:
+    """Return what was worked out from the boxes: what is nearest, where nothing stands."""
+    said = []
+    if answer.nearest:
+        said.append(tag("p", "Nearest: ", tag("b", answer.nearest, dir="auto"), class_="room"))
+    if answer.free is not None and found:
+        said.append(tag("p", f"Free: {place(answer.free)} (dotted in the picture)", class_="room"))
+    return said
+
+
+def _alt(found: Sequence[Mark], shot: Still) -> str:
     drawn = [f"{mark.number} {mark.label}, {place(mark.box)}" for mark in found if mark.drawn]
     return f"The clip at {clock(shot.time_s)}, with boxes around: {'; '.join(drawn) or 'nothing'}"
 
@@ -85,16 +104,18 @@ def _item(mark: Mark) -> Html:
         tag("span", mark.label, class_="what", dir="auto"),
         tag("span", place(mark.box), class_="where")
         if mark.drawn
-        else tag("span", "impossible or repeated box, not drawn", class_="flag"),
+        else tag("span", f"{PROBLEMS[mark.problem]}, not drawn", class_="flag"),
     )
 
 
-def _relation(subject: str, relation: str, target: str, letter: str | None) -> Html:
+def _relation(relation: Relation, letter: str | None) -> Html:
     words = [
-        tag("span", subject, class_="end", dir="auto"),
-        tag("span", relation, class_="link", dir="auto"),
-        tag("span", target, class_="end", dir="auto"),
+        tag("span", relation.subject, class_="end", dir="auto"),
+        tag("span", relation.relation, class_="link", dir="auto"),
+        tag("span", relation.object, class_="end", dir="auto"),
     ]
+    if not relation.valid:
+        words.append(tag("span", "(not between two of the objects)", class_="flag"))
     return tag("li", tag("b", letter or DASH, class_="letter"), tag("span", join(*_spaced(words))))
 
 
@@ -102,7 +123,7 @@ def _spaced(words: Sequence[Html]) -> list[str]:
     return [part for word in words for part in (word, " ")][:-1]
 
 
-def _overlay(found: Sequence[Mark], arrows: Sequence[Arrow], index: int) -> Html:
+def _overlay(found: Sequence[Mark], arrows: Sequence[Arrow], free: Box | None, index: int) -> Html:
     tip = f"tip{index}"
     drawn = [mark for mark in found if mark.drawn]
     return tag(
@@ -121,6 +142,7 @@ def _overlay(found: Sequence[Mark], arrows: Sequence[Arrow], index: int) -> Html
                 markerUnits="userSpaceOnUse",
             ),
         ),
+        tag("rect", class_="free", **_where(free)) if free is not None and found else Html(""),
         *(_box(mark) for mark in drawn),
         *(_line(made, order, tip) for order, made in enumerate(arrows)),
         *(_name(mark) for mark in drawn),
@@ -131,18 +153,19 @@ def _overlay(found: Sequence[Mark], arrows: Sequence[Arrow], index: int) -> Html
 
 
 def _box(mark: Mark) -> Html:
-    where: dict[str, Value] = {
-        "x": percent(mark.box.x1),
-        "y": percent(mark.box.y1),
-        "width": percent(mark.box.x2 - mark.box.x1),
-        "height": percent(mark.box.y2 - mark.box.y1),
-        "rx": 2,
-    }
+    where = _where(mark.box)
     dash = _DASHES[(mark.number - 1) % len(_DASHES)]
     return join(
         tag("rect", class_="halo", **where),
         tag("rect", class_="box", stroke=mark.colour, stroke_dasharray=dash, **where),
     )
+
+
+def _where(box: Box) -> dict[str, Value]:
+    width, height = box.x2 - box.x1, box.y2 - box.y1
+    return {
+        "x": percent(box.x1), "y": percent(box.y1), "width": percent(width), "height": percent(height), "rx": 2
+    }  # fmt: skip
 
 
 def _line(made: Arrow, order: int, tip: str) -> Html:

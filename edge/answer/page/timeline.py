@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from edge.answer.page.markup import Html, join, percent, tag
 from edge.answer.page.pictures import image
-from edge.answer.page.view import Seen, Shot, View
+from edge.answer.page.view import Seen, View
 from edge.answer.page.words import clock, plural, span
 from edge.messages import Answer, Event
+from edge.records import Still
 
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
 _SPANS_MAX = 7
@@ -81,9 +82,10 @@ def _shown(view: View) -> Html:
     if counts.pairs < offered:
         said = (
             f"Shown to the model: {counts.pairs:,} of {plural(offered, 'pair')} of frames, {counts.tokens_video:,} "
-            f"tokens; in the others nothing new happened, which saved some {counts.tokens_saved:,}. A bar is as high as "
-            "much had changed."
+            "tokens; in the others nothing new happened"
         )
+        said += f", which saved some {counts.tokens_saved:,}. " if counts.tokens_saved else ". "
+        said += "A bar is as high as much had changed."
     else:
         said = f"Shown to the model: {plural(counts.pairs, 'pair')} of frames, {counts.tokens_video:,} tokens"
     return tag(
@@ -162,7 +164,7 @@ def _cards(view: View, events: Sequence[Event]) -> Html:
         return Html("")
     cards = []
     for number, event in enumerate(events, start=1):
-        shot = _still(view, event)
+        shot = _picture_of(view, event)
         when = span(event.start, event.end)
         cards.append(
             tag(
@@ -174,9 +176,7 @@ def _cards(view: View, events: Sequence[Event]) -> Html:
                     "div",
                     tag("p", tag("b", str(number), class_="badge"), tag("span", when), class_="when"),
                     tag("p", event.what, class_="what", dir="auto"),
-                    Html("")
-                    if event.valid
-                    else tag("p", "impossible times, as the model wrote them", class_="flag"),
+                    _basis(event),
                 ),
                 class_="card" if event.valid else "card doubtful",
             )
@@ -184,7 +184,17 @@ def _cards(view: View, events: Sequence[Event]) -> Html:
     return tag("ol", *cards, class_="cards")
 
 
-def _still(view: View, event: Event) -> Shot | None:
+def _basis(event: Event) -> Html:
+    """Return what an event rests on, as far as that is known."""
+    if not event.valid:
+        return tag("p", "impossible times, as the model wrote them", class_="flag")
+    said = [] if event.evidence is None else [f"rests on {plural(event.evidence.pairs, 'pair')} of frames"]
+    if event.confidence is not None:
+        said.append(f"confidence {event.confidence:.2f}")
+    return tag("p", ", ".join(said), class_="basis") if said else Html("")
+
+
+def _picture_of(view: View, event: Event) -> Still | None:
     if not event.valid:
         return None
     middle = (event.start + event.end) / 2

@@ -5,23 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.answer.report import ClipReport
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One picture of the clip.
-
-    Attributes:
-        time_s: Its tick, from the clip's start.
-        rgb: uint8, shape (H, W, 3).
-    """
-
-    time_s: float
-    rgb: NDArray[np.uint8]
+from edge.records import Still
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +46,9 @@ class View:
     report: ClipReport
     asked: tuple[Asked, ...] = ()
     seen: tuple[Seen, ...] = ()
-    film: tuple[Shot, ...] = ()
-    stills: tuple[Shot, ...] = ()
-    places: Mapping[str, Shot] = field(default_factory=dict)
+    film: tuple[Still, ...] = ()
+    stills: tuple[Still, ...] = ()
+    places: Mapping[str, Still] = field(default_factory=dict)
 
     @property
     def length_s(self) -> float:

@@ -5,9 +5,22 @@ from typing import Any
 
 import pytest
 
-from edge.answer.report import ClipReport, Counts, Memory, Seconds, Video
+from edge.answer import report as reports
+from edge.answer.report import ClipReport, Memory, Seconds, Video
 from edge.answer.text import Style, plain, render_answer, render_report
-from edge.messages import Answer, Box, Confidence, Event, Gap, Latency, Provenance, Relation, SeenObject
+from edge.messages import (
+    Answer,
+    Box,
+    Confidence,
+    Counts,
+    Event,
+    Gap,
+    Latency,
+    Provenance,
+    Relation,
+    SeenObject,
+    Watched,
+)
 
 PROVENANCE = Provenance(
     model="toy", bundle="0" * 64, recipe="int8", note="", software="edgeclip 0", frames=480, frames_repeated=0,
@@ -30,7 +43,7 @@ def report(*answers: Answer, note: str = "", seconds: float | None = 79.5, path:
     made = ClipReport(
         video=Video(path=path, seconds=seconds, start=0, end=60, width=768, height=576),
         model="toy", recipe="int8", bundle="f" * 64, note=note, fps=8, frame_width=256, frame_height=192,
-        counts=Counts(
+        counts=reports.Counts(
             frames=480, frames_repeated=3, frames_empty=0, frames_decoded=600, packets_damaged=2, pairs=240, tokens_video=13640,
             tokens_in=13900, tokens_out=90,
         ),
@@ -125,6 +138,33 @@ def test_words_that_do_not_fit_beside_a_bar_go_on_below_it() -> None:
     text = render_answer(answer(events=(event,)), seconds=60, width=72)
     assert max(len(line) for line in text.split("\n")) <= 72
     assert f"|  a person in a dark jacket\n{' ' * 47}walks by and is gone\n" in text
+
+
+def test_counts_room_and_watches_are_told() -> None:
+    box = Box(x1=0, y1=0.9, x2=1, y2=1)
+    bad = SeenObject(label="car", box=box, valid=False, problem="out_of_range")
+    text = render_answer(
+        answer(counts=Counts(people=3, vehicles=1, animals=0), objects=(bad,), nearest="dog", free=box),
+        seconds=60,
+    )
+    assert "Counted: people 3, vehicles 1, animals 0" in text
+    assert "y  90.0 .. 100.0 %  car  (a box beyond the picture)" in text
+    assert "  nearest: dog\n  x   0.0 .. 100.0 %  y  90.0 .. 100.0 %  free" in text
+    watched = answer(
+        "watch",
+        watches=(
+            Watched(
+                rule="door", question="A parcel?", answer="unsure", first="yes", check="no", confidence=0.8
+            ),
+            Watched(rule="dog", question="A dog?\x1b[2J", answer="no", first="no", confidence=0.7),
+        ),
+    )
+    assert render_answer(watched, seconds=60).split("\n") == [
+        "H",
+        "",
+        "unsure  A parcel?  (confidence 0.80, no at a second look)",
+        "no      A dog?[2J  (confidence 0.70)",
+    ]
 
 
 def test_colours_come_only_where_they_are_wanted() -> None:

@@ -193,6 +193,31 @@ def test_what_the_gate_kept_stands_out_by_how_much_had_changed() -> None:
     assert "Gate threshold 1, 236 pairs dropped" in document.said
 
 
+def test_what_was_worked_out_and_how_sure_the_model_was_stands_beside_the_words() -> None:
+    said = Document(page(CALM)).said
+    for words in (
+        "3 people", "1 vehicle", "0 animals", "rests on 12 pairs of frames, confidence 0.40", "Nearest: calm words",
+        "Free: lower", "headline 0.25", "The sharp picture that the model was shown, at 0:59.9", "640 \N{MULTIPLICATION SIGN} 480",
+        "unsure calm words door, confidence 0.80, not calibrated; yes at first, no at a second look",
+        "yes calm words car", "no calm words dog, confidence 0.70, not calibrated",
+    ):  # fmt: skip
+        assert words in said, words
+
+
+def test_a_box_that_cannot_be_says_why() -> None:
+    objects = [
+        seen("dog", 0.1, 0.1, 0.3, 0.5).model_copy(update={"valid": False, "problem": problem})
+        for problem in ("degenerate", "duplicate", "out_of_range")
+    ]
+    said = Document(page(view("x", answer("spatial", "x", objects=tuple(objects))))).said
+    for words in (
+        "a box without an area, not drawn",
+        "the same box again, not drawn",
+        "a box beyond the picture, not drawn",
+    ):
+        assert words in said
+
+
 def test_the_warning_stands_before_the_words() -> None:
     said = Document(page(view("words", note="random weights"))).said
     assert said.index("random weights") < said.index("words", said.index("0:00"))
