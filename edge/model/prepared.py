@@ -82,10 +82,8 @@ class Prepared:
                 for graph in graphs:
                     self._write(graph, place, options())
                 _seal(place)
-                if self._place.exists():
-                    shutil.rmtree(
-                        self._place
-                    )  # damaged, or another process was first, whose mapped files live on
+                if self._place.exists():  # damaged, or another process was first: what it has mapped lives on
+                    shutil.rmtree(self._place)
                 place.rename(self._place)
             self._clear()
 
@@ -104,11 +102,8 @@ class Prepared:
         ):
             options.add_session_config_entry(key, value)
         source = self._bundle.path / graph.file
-        with contextlib.suppress(
-            Exception
-        ):  # what is wrong with a graph is found and said where it is loaded
-            onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-            align(place / graph.file, place / f"{graph.file}.data")
+        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+        align(place / graph.file, place / f"{graph.file}.data")
 
     def _clear(self) -> None:
         found = [(path.stat().st_mtime, path) for path in self._root.iterdir() if path.name[0] != "."]
