@@ -146,10 +146,11 @@ def _bundle(settings: Settings, found: list[Bundle]) -> str:
 
 
 def _model(settings: Settings, bundle: Bundle, found: list[Engine]) -> str:
+    from edge.config import cache_directory
     from edge.host.sensors import rss_mib
     from edge.model.engine import Engine
 
-    found.append(Engine(bundle, threads=settings.engine.threads))
+    found.append(Engine(bundle, threads=settings.engine.threads, cache=cache_directory()))
     return f"loaded, {rss_mib():,.0f} MiB in memory"
 
 

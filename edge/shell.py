@@ -102,7 +102,7 @@ def look(
         gate=request.gate,
     ) as clip:
         load_begun = time.monotonic()
-        with Engine(bundle, threads=request.threads) as engine:
+        with Engine(bundle, threads=request.threads, cache=cache_directory()) as engine:
             loading_s += time.monotonic() - load_begun
             device = DeviceSettings().id
             plan = ClipPlan(

@@ -80,7 +80,7 @@ def measure(work: Workload, watcher: Watcher) -> BenchReport:
     bundle = open_bundle(work.bundle, cache=cache_directory())
     manifest = bundle.manifest
     ticks = round(work.seconds * work.fps)
-    with Engine(bundle, threads=work.threads) as engine:
+    with Engine(bundle, threads=work.threads, cache=cache_directory()) as engine:
         ready_s = time.perf_counter() - begun
         size = engine.frame_size(SOURCE, ticks)
         first_token_s = _first_token(engine, size) - begun

@@ -46,7 +46,7 @@ def serve(conn: Connection, job: InferenceJob) -> None:
     """
     bundle = open_bundle(job.bundle, cache=job.cache)
     manifest = bundle.manifest
-    with Engine(bundle, threads=job.threads) as engine:
+    with Engine(bundle, threads=job.threads, cache=job.cache) as engine:
         size_for = functools.partial(
             preprocess.video_size, ticks=job.ticks, pixels=manifest.video_pixels, vision=manifest.vision
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge.errors import ContextFullError, ModelError, StaleForkError
 from edge.model.bundle import Bundle
 from edge.model.layout import rope_rows
+from edge.model.prepared import Prepared
 from edge.model.sessions import NUMPY, open_session, translated
 
 CHUNK = 256
@@ -47,16 +48,20 @@ class Decoder:
         threads: Threads for one operator, >= 1.
         chunk: Tokens of one prefill run, None for `CHUNK`; it changes speed and memory and, but for rounding, nothing
             else.
+        prepared: Where packed weights may lie.
 
     Raises:
         BundleError: A graph cannot be loaded or is not the manifest's.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int, chunk: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int, chunk: int | None = None, prepared: Prepared | None = None
+    ) -> None:
         self.manifest = bundle.manifest
         self.chunk = chunk or CHUNK
-        self.embed_session = open_session(bundle, bundle.manifest.graphs.embed, threads=threads)
-        self.session = open_session(bundle, bundle.manifest.graphs.decoder, threads=threads)
+        graphs = bundle.manifest.graphs
+        self.embed_session = open_session(bundle, graphs.embed, threads=threads)  # a look-up: nothing to pack
+        self.session = open_session(bundle, graphs.decoder, threads=threads, prepared=prepared)
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the embeddings of token ids, shape (n, hidden)."""

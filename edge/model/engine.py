@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,9 +13,10 @@ from edge.model.decoder import Decoder
 from edge.model.fork import Fork, Parts, Reply
 from edge.model.grammar import Grammars
 from edge.model.manifest import TOKENIZER
+from edge.model.prepared import Prepared
 from edge.model.preprocess import video_size
 from edge.model.sampling import Sampling
-from edge.model.sessions import physical_cores
+from edge.model.sessions import physical_cores, session_options
 from edge.model.stream import RESERVE_TOKENS, Stream, Timing
 from edge.model.tokenizer import Tokenizer
 from edge.model.vision import VisionTower
@@ -29,19 +32,25 @@ class Engine:
         bundle: A checked bundle.
         threads: Threads for one operator; 0 means one per physical core.
         chunk: Tokens of one prefill run; None takes the decoder's own.
+        cache: Directory in which packed weights are kept: the first engine of a bundle writes them, which takes some
+            seconds and two to three times the bundle's size; later ones load faster and take less memory. None keeps
+            nothing.
 
     Raises:
         BundleError: A file of the bundle cannot be used.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0, chunk: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 0, chunk: int | None = None, cache: Path | None = None
+    ) -> None:
         self.bundle = bundle
         manifest = bundle.manifest
         threads = threads or physical_cores()
         self.tokenizer = Tokenizer(bundle.path / TOKENIZER, vocab_used=manifest.tokens.vocab_used)
         grammars = Grammars(self.tokenizer.json, manifest.tokens)  # builds its tables while the sessions load
-        vision = VisionTower(bundle, threads=threads)
-        decoder = Decoder(bundle, threads=threads, chunk=chunk)
+        prepared = None if cache is None else _prepared(bundle, cache, threads)
+        vision = VisionTower(bundle, threads=threads, prepared=prepared)
+        decoder = Decoder(bundle, threads=threads, chunk=chunk, prepared=prepared)
         self._parts: Parts | None = Parts(manifest, self.tokenizer, grammars, vision, decoder)
 
     def __enter__(self) -> Self:
@@ -87,3 +96,12 @@ class Engine:
             ContextFullError: The model's context is too short for such a clip.
         """
         return Stream(self.parts, size, ticks, reserve_tokens=reserve_tokens)
+
+
+def _prepared(bundle: Bundle, cache: Path, threads: int) -> Prepared:
+    graphs = bundle.manifest.graphs
+    wanted = (graphs.vision, graphs.decoder)
+    prepared = Prepared(bundle, cache)
+    if any(prepared.find(graph) is None for graph in wanted):
+        prepared.make(wanted, partial(session_options, threads))
+    return prepared

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BundleError, ModelError
+from edge.model.heap import trim
 from edge.model.manifest import Tokens
 
 END_TOKENS_MAX = 4096
@@ -229,3 +230,4 @@ class Grammars:
             self._built.set_exception(failure)
         else:
             self._built.set_result(built)
+        trim()

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 from edge.errors import BundleError, ModelError
 from edge.model.bundle import COPY_AGAIN, Bundle
 from edge.model.manifest import Graph, Tensor
+from edge.model.prepared import Prepared
 
 NUMPY: dict[str, DTypeLike] = {
     "float32": np.float32,
@@ -50,16 +51,11 @@ def physical_cores() -> int:
     return max(1, len(cores))
 
 
-def open_session(bundle: Bundle, graph: Graph, *, threads: int) -> Any:
-    """Load a graph of a bundle and compare its real inputs and outputs with the manifest.
+def session_options(threads: int) -> Any:
+    """Return the options of every session.
 
     Args:
-        bundle: A checked bundle.
-        graph: One of its graphs.
         threads: Threads for one operator, >= 1.
-
-    Raises:
-        BundleError: onnxruntime cannot load the file, or it is another graph than the manifest describes.
     """
     import onnxruntime
 
@@ -75,13 +71,36 @@ def open_session(bundle: Bundle, graph: Graph, *, threads: int) -> Any:
     # pairs: 1,540 MiB like this, 1,900 without the arena, 1,750 with patterns; prefill and decode were no faster there.
     options.enable_cpu_mem_arena = True
     options.enable_mem_pattern = False
+    return options
+
+
+def open_session(bundle: Bundle, graph: Graph, *, threads: int, prepared: Prepared | None = None) -> Any:
+    """Load a graph of a bundle and compare its real inputs and outputs with the manifest.
+
+    Args:
+        bundle: A checked bundle.
+        graph: One of its graphs.
+        threads: Threads for one operator, >= 1.
+        prepared: Where its weights may lie packed; what cannot be loaded from there is dropped.
+
+    Raises:
+        BundleError: onnxruntime cannot load the file, or it is another graph than the manifest describes.
+    """
     path = bundle.path / graph.file
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        raise BundleError(
-            f"onnxruntime cannot load {path}", evidence=[_first_line(error)], next_step=COPY_AGAIN
-        ) from error
+    session = None
+    packed = prepared.find(graph) if prepared is not None else None
+    if prepared is not None and packed is not None:
+        try:
+            session = _load(packed, threads, optimised=True)
+        except Exception:  # noqa: BLE001 - as below; the bundle itself is still there
+            prepared.drop()
+    if session is None:
+        try:
+            session = _load(path, threads, optimised=False)
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            raise BundleError(
+                f"onnxruntime cannot load {path}", evidence=[_first_line(error)], next_step=COPY_AGAIN
+            ) from error
     differences = [
         *_differences("input", graph.inputs, session.get_inputs()),
         *_differences("output", graph.outputs, session.get_outputs()),
@@ -91,6 +110,15 @@ def open_session(bundle: Bundle, graph: Graph, *, threads: int) -> Any:
             f"{path} is not the graph that the manifest describes", evidence=differences, next_step=COPY_AGAIN
         )
     return session
+
+
+def _load(path: Path, threads: int, *, optimised: bool) -> Any:
+    import onnxruntime
+
+    options = session_options(threads)
+    if optimised:  # it was when it was written
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _differences(side: str, wanted: tuple[Tensor, ...], found: list[Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge.model.bundle import Bundle
 from edge.model.manifest import Vision
+from edge.model.prepared import Prepared
 from edge.model.preprocess import patchify
 from edge.model.sessions import open_session, translated
 from edge.records import Size
@@ -78,14 +79,16 @@ class VisionTower:
     Args:
         bundle: A checked bundle.
         threads: Threads for one operator, >= 1.
+        prepared: Where packed weights may lie.
 
     Raises:
         BundleError: The graph cannot be loaded or is not the manifest's.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int, prepared: Prepared | None = None) -> None:
         self._vision = bundle.manifest.vision
-        self._session = open_session(bundle, bundle.manifest.graphs.vision, threads=threads)
+        graph = bundle.manifest.graphs.vision
+        self._session = open_session(bundle, graph, threads=threads, prepared=prepared)
         self._tables: dict[Size, Tables] = {}
 
     def batch(self, size: Size) -> int:
