@@ -24,9 +24,7 @@ from edge.records import Census
 
 LOOK_S = 5.0
 SAVE_S = 3600.0
-COSTS = "costs.json"
-PLAN_TOKENS = 14_000  # of a whole clip, where nothing is known of the camera yet
-PLAN_CELLS = 48.0
+PLAN_CELLS = 48.0  # of a pair, where nothing is known of the camera yet
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +56,10 @@ class Steward:
         proc: Path = sensors.PROC,
     ) -> None:
         self._enabled = settings.governor.enabled
+        self._threads = settings.engine.threads
         self._dispatcher = dispatcher
         self._cameras = cameras
-        self._file = cache / COSTS
+        self._file = budget.costs_file(cache)
         self._carry_out = carry_out
         self._changed = changed
         self._sys, self._proc = sys, proc
@@ -88,11 +87,9 @@ class Steward:
         self.look(now)
 
     def _know(self, bundle: str, census: Census) -> None:
-        self._key = f"{bundle} {self._device.name} {self._device.cores}"
+        self._key = budget.key(bundle, self._device, self._threads)
         known = budget.load(self._file, self._key)
-        self._regulator.costs = known or budget.predicted(
-            census, self._device, cells=PLAN_CELLS, tokens=PLAN_TOKENS
-        )
+        self._regulator.costs = known or budget.predicted(census, self._device, cells=PLAN_CELLS)
         log.info("clips are planned by %s costs", "measured" if known else "predicted")
 
     def tick(self, now: Now) -> None:
