@@ -57,6 +57,7 @@ class Steward:
     ) -> None:
         self._enabled = settings.governor.enabled
         self._threads = settings.engine.threads
+        self._gate = settings.gate.level
         self._dispatcher = dispatcher
         self._cameras = cameras
         self._file = budget.costs_file(cache)
@@ -118,6 +119,12 @@ class Steward:
             self._carry_out(self._dispatcher.govern(orders))
             self._changed()
         self._orders = orders
+        self._tune()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Go on with another threshold of the gate."""
+        self._gate = settings.gate.level
+        self._tune()
 
     def begin(self, pids: Iterable[int], now: Now) -> None:
         """The model takes up a clip: begin to count its energy.
@@ -177,6 +184,11 @@ class Steward:
         """Keep what was learnt for the next start."""
         if self._key and self._regulator.costs is not None and self._regulator.costs.clips:
             budget.save(self._file, self._key, self._regulator.costs)
+
+    def _tune(self) -> None:
+        """Set each camera's gate: as configured, times what its rung asks for."""
+        for camera in self._cameras:
+            camera.tune(None if self._gate is None else self._gate * self._orders.gate(camera.name))
 
     def _read(self, now: Now) -> Inputs:
         throttle = sensors.throttle(self._sys)

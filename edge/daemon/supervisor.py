@@ -419,8 +419,7 @@ class Supervisor:
         self._settings = settings
         prompts = [prompt_from(prompt) for prompt in settings.prompt]
         self._dispatcher.reconfigure(prompts, backlog=settings.backlog.clips)
-        for camera in self._cameras:
-            camera.tune(settings.gate.level)
+        self._steward.reconfigure(settings)
         self._announcer.reconfigure(settings)
         self._report_soon()
 
