@@ -84,6 +84,13 @@ Html = Annotated[
         show_default=False,
     ),
 ]
+Budget = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="Seconds of work per second of video: do less to stay below it, and say how much less. 0: do everything.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -109,6 +116,7 @@ def summarize(
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
     gate: GateOption = Mode.OFF,
+    budget: Budget = 0.0,
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,6 +134,7 @@ def summarize(
         threads=threads,
         scale=scale.value,
         gate=GateSettings(mode=gate.value).level,
+        budget=budget or None,
     )
     _look(request, DEFAULT_PROMPTS, html=html, as_json=as_json)
 
@@ -142,6 +151,7 @@ def ask(
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
     gate: GateOption = Mode.OFF,
+    budget: Budget = 0.0,
     image: Annotated[
         Path | None,
         typer.Option(
@@ -174,6 +184,7 @@ def ask(
         threads=threads,
         scale=scale.value,
         gate=GateSettings(mode=gate.value).level,
+        budget=budget or None,
     )
     _look(request, [settings], html=html, image=image, as_json=as_json)
 

@@ -14,7 +14,7 @@ from edge.daemon.dispatch import Dispatcher
 from edge.daemon.effects import ClipEnded, Effect
 from edge.daemon.orders import Orders
 from edge.daemon.recording import Now
-from edge.daemon.regulator import CELL_SIDE, Regulator
+from edge.daemon.regulator import Regulator
 from edge.host import budget, sensors
 from edge.host.devices import Device, this_device
 from edge.host.energy import Account, open_meter
@@ -111,7 +111,7 @@ class Steward:
             return
         for camera in self._cameras:
             if camera.size is not None:
-                cells = camera.size.height * camera.size.width / CELL_SIDE**2
+                cells = camera.size.height * camera.size.width / budget.CELL_PIXELS
                 self._regulator.opened(camera.name, cells=cells)
         orders = self._regulator.look(self._inputs, now_s)
         if self._moved(orders):

@@ -19,10 +19,14 @@ from pathlib import Path
 
 from edge.host.devices import Device
 from edge.host.governor import RUNGS, SHORT, Rung
+from edge.messages import Provenance
 from edge.records import Census
 
 ALPHA = 0.2  # weight of the newest clip: what has changed is believed after a handful
 CELL_PIXELS = 32 * 32
+WORD_S = (
+    0.0015  # of each word beside the model's own work: grammar, sampling, calls; measured with the toy bundle
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,19 @@ class Seen:
     vision_s: float
     prefill_s: float
     decode_s: float
+
+
+def seen(made: Provenance) -> Seen:
+    """Return what an answer's provenance says of its work."""
+    return Seen(
+        pairs=made.pairs,
+        cells=made.frame_height * made.frame_width / CELL_PIXELS,
+        tokens_in=made.tokens_in,
+        tokens_out=made.tokens_out,
+        vision_s=made.latency.vision,
+        prefill_s=made.latency.prefill,
+        decode_s=made.latency.decode,
+    )
 
 
 def clip_s(costs: Costs, need: Need, rung: Rung) -> float:
@@ -209,7 +226,7 @@ def predicted(census: Census, device: Device, *, cells: float, pair_tokens: floa
         cell_s=seconds(census.cell_int_ops, census.cell_float_ops + cells * census.cells_float_ops),
         token_s=token_s,
         bend=seconds(0.0, census.context_float_ops) / token_s,
-        word_s=census.word_bytes / (device.memory_gbs * 1e9),
+        word_s=WORD_S + census.word_bytes / (device.memory_gbs * 1e9),
         word_bend=census.context_bytes / census.word_bytes,
         pair_tokens=pair_tokens,
     )
