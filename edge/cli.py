@@ -90,6 +90,13 @@ Html = Annotated[
         show_default=False,
     ),
 ]
+Budget = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="Seconds of work per second of video: do less to stay below it, and say how much less. 0: do everything.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -115,6 +122,7 @@ def summarize(
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
     gate: GateOption = Mode.OFF,
+    budget: Budget = 0.0,
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
@@ -132,6 +140,7 @@ def summarize(
         threads=threads,
         scale=scale.value,
         gate=GateSettings(mode=gate.value).level,
+        budget=budget or None,
     )
     _look(request, DEFAULT_PROMPTS, html=html, as_json=as_json)
 
@@ -148,6 +157,7 @@ def ask(
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
     gate: GateOption = Mode.OFF,
+    budget: Budget = 0.0,
     image: Annotated[
         Path | None,
         typer.Option(
@@ -180,6 +190,7 @@ def ask(
         threads=threads,
         scale=scale.value,
         gate=GateSettings(mode=gate.value).level,
+        budget=budget or None,
     )
     _look(request, [settings], html=html, image=image, as_json=as_json)
 
@@ -257,16 +268,30 @@ def bench(
     fps: Fps = 8.0,
     threads: Threads = 0,
     repeat: Annotated[int, typer.Option(min=1, max=100, help="Measurements of each figure.")] = 3,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Run nothing: predict it for a Raspberry Pi 5, a Jetson and this machine."
+        ),
+    ] = False,
+    cameras: Annotated[
+        int, typer.Option(min=1, max=16, help="With --plan: cameras that share the device.")
+    ] = 1,
 ) -> None:
     """Measure this machine with this bundle, and say what that would mean for a camera. The last line is JSON."""
     from edge.bench.measure import Workload, measure
+    from edge.bench.plan import keep
     from edge.bench.report import render
     from edge.progress import progress
 
     _check_grid(seconds, fps)
+    if plan:
+        _plan(_bundle(bundle), seconds=seconds, fps=fps, threads=threads, cameras=cameras)
+        return
     work = Workload(_bundle(bundle), seconds=seconds, fps=fps, threads=threads, repeat=repeat)
     with progress() as watcher:
         report = measure(work, watcher)
+    keep(report, threads=threads)
     typer.echo(render(report))
     typer.echo(report.payload().decode())
 
@@ -277,17 +302,19 @@ def schema(
         str,
         typer.Argument(
             metavar="NAME",
-            help="answer, skipped, dropped, state, health, reply, command, clip or bench; all without it.",
+            help="answer, skipped, dropped, state, health, reply, command, clip, bench or plan; all without it.",
         ),
     ] = "",
 ) -> None:
-    """Print the JSON Schemas of what is published, of commands, and of what is printed (clip with --json, bench)."""
+    """Print the JSON Schemas of what is published, of commands, and of what is printed (clip with --json, bench, plan)."""
     from edge.answer.report import report_schema
+    from edge.bench.plan import plan_schema
     from edge.bench.report import bench_schema
     from edge.messages import PUBLISHED, command_schema, published_schema
 
     schemas = {key: published_schema(key) for key in PUBLISHED}
-    schemas |= {"command": command_schema(), "clip": report_schema(), "bench": bench_schema()}
+    schemas |= {"command": command_schema(), "clip": report_schema()}
+    schemas |= {"bench": bench_schema(), "plan": plan_schema()}
     if name and name not in schemas:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(schemas)}", param_hint="NAME")
     typer.echo(json.dumps(schemas[name] if name else schemas, indent=2))
@@ -310,6 +337,14 @@ def systemd(
     if name not in names:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(names)}", param_hint="FILE")
     _print_file(f"systemd/{name}")
+
+
+def _plan(path: Path, *, seconds: float, fps: float, threads: int, cameras: int) -> None:
+    from edge.bench.plan import plan, render
+
+    report = plan(path, seconds=seconds, fps=fps, threads=threads, cameras=cameras)
+    typer.echo(render(report))
+    typer.echo(report.payload().decode())
 
 
 def _print_file(name: str) -> None:

@@ -15,7 +15,7 @@ from edge.answer.report import ClipReport, Counts, Memory, Seconds, Video
 from edge.config import DeviceSettings, cache_directory
 from edge.errors import EmptyVideoError
 from edge.messages import Answer, clip_id
-from edge.records import ClipPlan, ClipStats, Pair, Prompt
+from edge.records import ALL, ClipPlan, ClipStats, Pair, Prompt
 
 _GROUP = 8  # pairs given to the model at once: enough for its batches, little to hold (2.4 MiB at 256 x 192)
 
@@ -33,6 +33,7 @@ class Request:
         threads: Threads of the model; 0 means one per physical core.
         scale: ``exact`` as the model was trained, or ``fast``: cheaper, slightly other pixels.
         gate: Threshold of the gate; None: the model sees every pair.
+        budget: Seconds of work per second of video, loading included; less is done to stay below. None: everything.
     """
 
     video: Path
@@ -43,6 +44,7 @@ class Request:
     threads: int = 0
     scale: Literal["exact", "fast"] = "exact"
     gate: float | None = None
+    budget: float | None = None
 
 
 class Watcher(Protocol):
@@ -81,6 +83,7 @@ def look(
     from edge.model.engine import Engine
     from edge.model.preprocess import scale, video_size
     from edge.pipeline import ClipJob
+    from edge.thrift import Thrift
 
     begun = time.monotonic()
     ticks = round(request.seconds * request.fps)
@@ -116,14 +119,24 @@ def look(
                 size=clip.size,
                 source_size=clip.source_size,
             )
-            job = ClipJob(engine, device=device, plan=plan, prompts=prompts)
+            thrift = Thrift(bundle, threads=request.threads)
             expected = _expected_pairs(request, clip.duration_s)
+            offered: Iterable[Pair] = clip.pairs()
+            effort = ALL
+            if request.budget is not None:
+                held = list(offered)
+                spent_s = loading_s + clip.stats().decode_s
+                within_s = request.budget * clip.stats().seconds - spent_s
+                share = thrift.share(held, prompts, size=clip.size, grid=expected, within_s=within_s)
+                offered, prompts, effort = share.pairs, share.prompts, share.effort
+            job = ClipJob(engine, device=device, plan=plan, prompts=prompts, effort=effort)
             watcher.begin("watch", expected)
             pairs = 0
-            for group in _groups(clip.pairs()):
+            for group in _groups(offered):
                 job.push(group)
                 if on_pairs is not None:
                     on_pairs(group)
+                thrift.tick()
                 pairs += len(group)
                 watcher.step(group[-1].index + 1)
                 memory.sample()
@@ -138,14 +151,16 @@ def look(
 
             def count(token: int) -> None:
                 written.append(token)
+                thrift.tick()
                 watcher.step(len(written))
 
             finish = job.finish(stats, on_token=count)
             for prompt in prompts:
                 written.clear()
                 watcher.begin(prompt.name, prompt.max_tokens)
-                answers.append(next(finish))
+                answers.append(thrift.told(next(finish)))
                 memory.sample()
+            thrift.remember(answers)
             return _report(
                 request,
                 answers,

@@ -195,6 +195,7 @@ def _object(item: SeenObject) -> str:
 def _facts(report: ClipReport, width: int) -> Iterator[str]:
     """Yield the lines under the answers: what was looked at, by whom, at what cost."""
     counts, seconds, memory = report.counts, report.seconds, report.memory
+    made = report.answers[-1].provenance
 
     def fact(label: str, text: str) -> str:
         return _wrap(f"{label:<{_LABEL}}{text}", width, " " * _LABEL)
@@ -216,8 +217,12 @@ def _facts(report: ClipReport, width: int) -> Iterator[str]:
     if counts.pairs_gated:
         yield fact(
             "gate",
-            f"{counts.pairs_gated} of {counts.pairs + counts.pairs_gated} pairs held nothing new and were dropped: "
+            f"{counts.pairs_gated} of {made.pairs_offered} pairs held nothing new and were dropped: "
             f"{counts.tokens_saved:,} tokens saved",
+        )
+    if made.rung:
+        yield fact(
+            "rung", f"{made.rung} ({made.rung_name}): less was done because of {', '.join(made.rung_causes)}"
         )
     if counts.packets_damaged:
         yield fact("damaged", f"{counts.packets_damaged} packets of the video could not be decoded")
@@ -237,6 +242,8 @@ def _facts(report: ClipReport, width: int) -> Iterator[str]:
         f"{seconds.total:.1f} s: load {seconds.load:.1f}, video decode {seconds.video:.1f}, "
         f"vision {seconds.vision:.1f}, prefill {seconds.prefill:.1f}, text {seconds.text:.1f}",
     )
+    if made.energy_j is not None:
+        yield fact("energy", f"{made.energy_j:,.0f} J of the whole machine, {made.energy_source}")
     yield fact(
         "memory", f"peak {memory.peak_mib:,.0f} MiB, of which {memory.anonymous_mib:,.0f} MiB anonymous"
     )

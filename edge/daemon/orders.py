@@ -76,12 +76,14 @@ class Orders:
 
     def prompts(self, camera: str, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
         """Return the prompts with the budgets that their answers get."""
-        share = self.standing(camera).what.tokens
-        if share == 1.0:
-            return tuple(prompts)
-        return tuple(
-            replace(
-                prompt, max_tokens=max(round(share * prompt.max_tokens), min(TOKENS_LEAST, prompt.max_tokens))
-            )
-            for prompt in prompts
+        return shortened(prompts, self.standing(camera).what.tokens)
+
+
+def shortened(prompts: Sequence[Prompt], share: float) -> tuple[Prompt, ...]:
+    """Return prompts whose answers get that share of their budgets, and at least `TOKENS_LEAST`."""
+    return tuple(
+        replace(
+            prompt, max_tokens=max(round(share * prompt.max_tokens), min(TOKENS_LEAST, prompt.max_tokens))
         )
+        for prompt in prompts
+    )

@@ -7,7 +7,7 @@ supervisor knows better: a process that was replaced in mid-clip cannot tell wha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -279,6 +279,15 @@ class Recording:
         """Let go of all pairs."""
         self._pairs.clear()
         self._cursor = 0
+
+
+def thinned(pairs: Iterable[Pair], stride: int) -> Iterator[Pair]:
+    """Yield of every ``stride`` places on the grid the first pair that there is."""
+    shown = -1
+    for pair in pairs:
+        if pair.index // stride != shown:
+            shown = pair.index // stride
+            yield pair
 
 
 def _clipped(spans: Sequence[Span], start_s: float) -> list[Span]:

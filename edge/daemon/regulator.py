@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edge.daemon.orders import Orders
-from edge.host.budget import Costs, Need, Seen, allot, clip_s, learn
+from edge.host.budget import Costs, Need, allot, clip_s, learn, seen
 from edge.host.governor import Inputs, Limits, Standing, Wish, advance, skip_cause, wishes
 from edge.messages import Answer
 
 RECENT = 3  # clips of a camera, the fullest of which is expected to come again
-CELL_SIDE = 32
 
 
 class Regulator:
@@ -70,19 +69,7 @@ class Regulator:
         """Learn from an answer what the work costs."""
         if self.costs is None:
             return
-        made = answer.provenance
-        self.costs = learn(
-            self.costs,
-            Seen(
-                pairs=made.pairs,
-                cells=made.frame_height * made.frame_width / CELL_SIDE**2,
-                tokens_in=made.tokens_in,
-                tokens_out=made.tokens_out,
-                vision_s=made.latency.vision,
-                prefill_s=made.latency.prefill,
-                decode_s=made.latency.decode,
-            ),
-        )
+        self.costs = learn(self.costs, seen(answer.provenance))
 
     def look(self, inputs: Inputs, now_s: float) -> Orders:
         """Move the ladders as the time allows, and return what holds now.

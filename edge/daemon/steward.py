@@ -14,7 +14,7 @@ from edge.daemon.dispatch import Dispatcher
 from edge.daemon.effects import ClipEnded, Effect
 from edge.daemon.orders import Orders
 from edge.daemon.recording import Now
-from edge.daemon.regulator import CELL_SIDE, Regulator
+from edge.daemon.regulator import Regulator
 from edge.host import budget, sensors
 from edge.host.devices import Device, this_device
 from edge.host.energy import Account, open_meter
@@ -24,9 +24,7 @@ from edge.records import Census
 
 LOOK_S = 5.0
 SAVE_S = 3600.0
-COSTS = "costs.json"
-PLAN_TOKENS = 14_000  # of a whole clip, where nothing is known of the camera yet
-PLAN_CELLS = 48.0
+PLAN_CELLS = 48.0  # of a pair, where nothing is known of the camera yet
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +56,11 @@ class Steward:
         proc: Path = sensors.PROC,
     ) -> None:
         self._enabled = settings.governor.enabled
+        self._threads = settings.engine.threads
+        self._gate = settings.gate.level
         self._dispatcher = dispatcher
         self._cameras = cameras
-        self._file = cache / COSTS
+        self._file = budget.costs_file(cache)
         self._carry_out = carry_out
         self._changed = changed
         self._sys, self._proc = sys, proc
@@ -88,11 +88,9 @@ class Steward:
         self.look(now)
 
     def _know(self, bundle: str, census: Census) -> None:
-        self._key = f"{bundle} {self._device.name} {self._device.cores}"
+        self._key = budget.key(bundle, self._device, self._threads)
         known = budget.load(self._file, self._key)
-        self._regulator.costs = known or budget.predicted(
-            census, self._device, cells=PLAN_CELLS, tokens=PLAN_TOKENS
-        )
+        self._regulator.costs = known or budget.predicted(census, self._device, cells=PLAN_CELLS)
         log.info("clips are planned by %s costs", "measured" if known else "predicted")
 
     def tick(self, now: Now) -> None:
@@ -113,7 +111,7 @@ class Steward:
             return
         for camera in self._cameras:
             if camera.size is not None:
-                cells = camera.size.height * camera.size.width / CELL_SIDE**2
+                cells = camera.size.height * camera.size.width / budget.CELL_PIXELS
                 self._regulator.opened(camera.name, cells=cells)
         orders = self._regulator.look(self._inputs, now_s)
         if self._moved(orders):
@@ -121,6 +119,12 @@ class Steward:
             self._carry_out(self._dispatcher.govern(orders))
             self._changed()
         self._orders = orders
+        self._tune()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Go on with another threshold of the gate."""
+        self._gate = settings.gate.level
+        self._tune()
 
     def begin(self, pids: Iterable[int], now: Now) -> None:
         """The model takes up a clip: begin to count its energy.
@@ -180,6 +184,11 @@ class Steward:
         """Keep what was learnt for the next start."""
         if self._key and self._regulator.costs is not None and self._regulator.costs.clips:
             budget.save(self._file, self._key, self._regulator.costs)
+
+    def _tune(self) -> None:
+        """Set each camera's gate: as configured, times what its rung asks for."""
+        for camera in self._cameras:
+            camera.tune(None if self._gate is None else self._gate * self._orders.gate(camera.name))
 
     def _read(self, now: Now) -> Inputs:
         throttle = sensors.throttle(self._sys)

@@ -423,8 +423,7 @@ class Supervisor:
         self._settings = settings
         self._post(self._alerts.reconfigure(settings.watch), self._alerts.notes())
         self._dispatcher.reconfigure(prompts_from(settings), backlog=settings.backlog.clips)
-        for camera in self._cameras:
-            camera.tune(settings.gate.level)
+        self._steward.reconfigure(settings)
         self._announcer.reconfigure(settings)
         self._report_soon()
 

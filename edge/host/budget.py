@@ -1,6 +1,8 @@
 """What a clip costs on this machine with this bundle, and which rung each camera can afford; pure but for `load`, `save`.
 
-    seconds = pairs x (cells x cell_s + tokens of the pair x token_s) + words x word_s
+    seconds = pairs x cells x cell_s + prefill of the tokens of pairs and prompts + words x word_s
+
+where a token, read or written, costs more the longer the context is that it attends to.
 
 The costs are predicted from counted work at the very first start, then learnt from every answer and kept for the next
 start. A cell is the 32 x 32 pixels of a pair that become one visual token.
@@ -17,10 +19,14 @@ from pathlib import Path
 
 from edge.host.devices import Device
 from edge.host.governor import RUNGS, SHORT, Rung
+from edge.messages import Provenance
 from edge.records import Census
 
 ALPHA = 0.2  # weight of the newest clip: what has changed is believed after a handful
 CELL_PIXELS = 32 * 32
+WORD_S = (
+    0.0015  # of each word beside the model's own work: grammar, sampling, calls; measured with the toy bundle
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,8 @@ class Costs:
         cell_s: Of the vision tower, per cell of a pair.
         token_s: Of prefill, per token at the beginning of a context.
         bend: By how much of that a token costs more per token before it (attention).
-        word_s: Of decoding, per token written.
+        word_s: Of decoding, per token written at the beginning of a context.
+        word_bend: As ``bend``, of a token written.
         pair_tokens: Tokens of a pair beside its cells: time stamp and markers.
         clips: Answers that these were learnt from; 0: predicted.
     """
@@ -40,12 +47,17 @@ class Costs:
     token_s: float
     bend: float
     word_s: float
+    word_bend: float = 0.0
     pair_tokens: float = 10.0
     clips: int = 0
 
     def prefill_s(self, tokens: float) -> float:
         """Return the seconds of prefill of so many tokens from an empty context."""
         return tokens * self.token_s * (1 + self.bend * tokens / 2)
+
+    def words_s(self, words: float, tokens: float) -> float:
+        """Return the seconds of decoding of so many words behind so many tokens."""
+        return words * self.word_s * (1 + self.word_bend * tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +96,26 @@ class Seen:
     decode_s: float
 
 
+def seen(made: Provenance) -> Seen:
+    """Return what an answer's provenance says of its work."""
+    return Seen(
+        pairs=made.pairs,
+        cells=made.frame_height * made.frame_width / CELL_PIXELS,
+        tokens_in=made.tokens_in,
+        tokens_out=made.tokens_out,
+        vision_s=made.latency.vision,
+        prefill_s=made.latency.prefill,
+        decode_s=made.latency.decode,
+    )
+
+
 def clip_s(costs: Costs, need: Need, rung: Rung) -> float:
     """Return the seconds of work for one clip at a rung."""
     pairs = need.pairs(rung)
     cells = max(1.0, need.cells * rung.area)
     tokens = pairs * (cells + costs.pair_tokens) + need.asked
-    return pairs * cells * costs.cell_s + costs.prefill_s(tokens) + need.words * rung.tokens * costs.word_s
+    text_s = costs.words_s(need.words * rung.tokens, tokens)
+    return pairs * cells * costs.cell_s + costs.prefill_s(tokens) + text_s
 
 
 def learn(costs: Costs, seen: Seen) -> Costs:
@@ -109,7 +135,9 @@ def learn(costs: Costs, seen: Seen) -> Costs:
         )
         if seen.tokens_in
         else costs.token_s,
-        word_s=mixed(costs.word_s, seen.decode_s / seen.tokens_out) if seen.tokens_out else costs.word_s,
+        word_s=mixed(costs.word_s, seen.decode_s / (seen.tokens_out * (1 + costs.word_bend * seen.tokens_in)))
+        if seen.tokens_out
+        else costs.word_s,
         clips=costs.clips + 1,
     )
 
@@ -143,6 +171,16 @@ def _cheapest_loss(prices: list[float], rung: int) -> int:
     return next(better for better in range(rung + 1) if prices[better] <= prices[rung])
 
 
+def costs_file(cache: Path) -> Path:
+    """Return where costs are kept in a cache directory."""
+    return cache / "costs.json"
+
+
+def key(bundle: str, device: Device, threads: int) -> str:
+    """Return what costs belong to: a bundle's hash, a kind of device, threads of the model (0: all cores)."""
+    return f"{bundle} {device.name} {threads or device.cores}"
+
+
 def load(path: Path, key: str) -> Costs | None:
     """Return the costs that were saved under a key; None where there are none, or the file is not ours."""
     with suppress(OSError, ValueError, TypeError, KeyError):
@@ -170,14 +208,14 @@ def save(path: Path, key: str, costs: Costs) -> None:
         aside.replace(path)
 
 
-def predicted(census: Census, device: Device, *, cells: float, tokens: float) -> Costs:
+def predicted(census: Census, device: Device, *, cells: float, pair_tokens: float = 10.0) -> Costs:
     """Return what a bundle should cost on a device, from what is counted in its graphs and how fast the device is.
 
     Args:
         census: Of the bundle.
         device: Its profile.
         cells: Of a pair, for attention inside the vision tower.
-        tokens: Of the context behind which words are written.
+        pair_tokens: Tokens of a pair beside its cells.
     """
 
     def seconds(int_ops: float, float_ops: float) -> float:
@@ -188,5 +226,7 @@ def predicted(census: Census, device: Device, *, cells: float, tokens: float) ->
         cell_s=seconds(census.cell_int_ops, census.cell_float_ops + cells * census.cells_float_ops),
         token_s=token_s,
         bend=seconds(0.0, census.context_float_ops) / token_s,
-        word_s=(census.word_bytes + tokens * census.context_bytes) / (device.memory_gbs * 1e9),
+        word_s=WORD_S + census.word_bytes / (device.memory_gbs * 1e9),
+        word_bend=census.context_bytes / census.word_bytes,
+        pair_tokens=pair_tokens,
     )

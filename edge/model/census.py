@@ -143,7 +143,8 @@ def _product(node: _Node, shapes: dict[str, tuple[int, ...]]) -> _Product:
             weight, columns, 2.0 * rows * columns, (1.0 if integer else 4.0) * rows * columns, integer
         )
     rows, columns, bits = (node.integers[name] for name in ("K", "N", "bits"))
-    scales = 4 * rows / node.integers["block_size"]
+    blocks = rows / node.integers["block_size"]
+    scales = 4 * blocks + (blocks * bits / 8 if any(node.inputs[3:4]) else 0)  # and zero points
     return _Product(weight, columns, 2.0 * rows * columns, columns * (rows * bits / 8 + scales), integer=True)
 
 

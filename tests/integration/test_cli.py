@@ -248,7 +248,7 @@ def test_a_reader_that_goes_away_is_no_traceback(home: Path) -> None:
 def test_every_schema_is_printed_by_name_and_together(edge: Any) -> None:
     schemas = json.loads(edge("schema").stdout)
     published = {"answer", "skipped", "dropped", "state", "health", "reply"}
-    assert set(schemas) == published | {"command", "clip", "bench"}
+    assert set(schemas) == published | {"command", "clip", "bench", "plan"}
     for schema in schemas.values():
         jsonschema.Draft202012Validator.check_schema(schema)
     assert json.loads(edge("schema", "health").stdout) == schemas["health"]
