@@ -118,15 +118,10 @@ def camera_health(camera: CameraSettings, settings: Settings, topics: Topics) ->
         **_enum(get_args(CameraHealth.model_fields["state"].annotation)),
         **common,
     )
-    coverage = f"{of_camera(camera.id)} | map(attribute='coverage.percent') | first | default(none)"
-    yield sensor(
-        source,
-        "coverage",
-        f"{camera.id} coverage",
-        value_template=f"{{{{ {coverage} }}}}",
-        **_PERCENT,
-        **common,
-    )
+    for field, path, options in _OF_A_CAMERA:
+        entry = f"{of_camera(camera.id)} | map(attribute='{path}') | first | default(none)"
+        template = f"{{{{ {entry} }}}}"
+        yield sensor(source, field, f"{camera.id} {field}", value_template=template, **options, **common)
 
 
 def device_health(settings: Settings, topics: Topics) -> Iterator[Entity]:
@@ -159,6 +154,16 @@ def _fresh(period_s: float) -> dict[str, int]:
     return {"expire_after": max(1, math.ceil(FRESH_PERIODS * period_s))}
 
 
+def _governor(field: str) -> str:
+    """Return the template that picks a field of the governor's, which a message of an earlier version may lack."""
+    return f"{{{{ {_OF_THE_GOVERNOR}.{field} | default(none) }}}}"
+
+
+def _flag(field: str) -> str:
+    return f"{{{{ 'ON' if {_OF_THE_GOVERNOR}.{field} | default(false) else 'OFF' }}}}"
+
+
+_OF_THE_GOVERNOR = "((value_json.governor | default(none)) or {})"
 _COUNTED = {"summary": "events", "spatial": "objects"}  # by kind of prompt
 _MEASURED: dict[str, Any] = {"state_class": "measurement", "entity_category": "diagnostic"}
 _PERCENT = _measured("%", suggested_display_precision=1, icon="mdi:shield-check-outline")
@@ -167,8 +172,12 @@ _PERCENT = _measured("%", suggested_display_precision=1, icon="mdi:shield-check-
 # add up; this is what one clip cost.
 _OF_AN_ANSWER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("latency", "latency.after_end", _measured("s", device_class="duration", suggested_display_precision=1)),
-    ("rung", "rung", {**_MEASURED, "icon": "mdi:stairs-down"}),
     ("energy", "energy_j", _measured("J", icon="mdi:lightning-bolt", suggested_display_precision=1)),
+)
+# The same of a camera's entry in the health message.
+_OF_A_CAMERA: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("coverage", "coverage.percent", _PERCENT),
+    ("rung", "rung", {**_MEASURED, "icon": "mdi:stairs-down"}),
 )
 # Field of the health message, name, template, options.
 _DEVICE_SENSORS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -211,8 +220,13 @@ _DEVICE_SENSORS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "{{ value_json.temperature_c }}",
         _measured("°C", device_class="temperature", suggested_display_precision=1),
     ),
+    ("mode", "mode", _governor("name"), _plain("speedometer")),
+    ("power", "power", _governor("power_w"), _measured("W", device_class="power")),
+    ("battery", "battery", _governor("battery_percent"), _measured("%", device_class="battery")),
 )
 _DEVICE_PROBLEMS = (
+    ("throttled", "throttled", _flag("throttled")),
+    ("under_voltage", "supply", _flag("under_voltage")),
     ("outbox_trouble", "outbox", "{{ 'ON' if value_json.outbox_trouble else 'OFF' }}"),
     ("clock_synced", "clock", "{{ 'OFF' if value_json.clock_synced else 'ON' }}"),
 )

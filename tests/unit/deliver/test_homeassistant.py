@@ -90,7 +90,15 @@ def test_a_camera_has_its_headlines_counts_figures_connection_and_controls() -> 
         "door coverage",
     }
     assert {"coverage", "backlog", "engine", "outbox waiting", "memory", "temperature", "model"} <= names
-    assert {"reload configuration", "last command"} <= names
+    assert {
+        "reload configuration",
+        "last command",
+        "mode",
+        "power",
+        "battery",
+        "throttled",
+        "supply",
+    } <= names
 
 
 def test_a_question_of_one_s_own_is_a_headline_with_the_answer_as_attributes() -> None:
