@@ -197,7 +197,7 @@ def ask(
 
 @app.command()
 def run(config: Config) -> None:
-    """Run the service in the foreground: cameras in, answers over MQTT out, until SIGTERM or SIGINT; SIGHUP reads CONFIG again."""
+    """Run the service in the foreground: cameras in, answers over MQTT out; SIGTERM ends it, SIGHUP reloads CONFIG."""
     from edge.config import load
 
     settings = load(config)

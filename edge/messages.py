@@ -33,6 +33,7 @@ COORDINATE_MAX = 9999
 QUESTION_CHARS = 500
 COMMAND_ID_CHARS = 64
 DETAIL_CHARS = 500
+REPLY_TO_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 RESERVED_PROMPTS = frozenset({"skipped", "dropped", "state", "alert", "event", "image"})
 """Last parts of topics under a camera that are the service's own."""
@@ -653,6 +654,9 @@ class Command(BaseModel):
         camera: Which camera; may be left out where there is one, and for `pause` and `resume` to mean all.
         question: Of `ask`.
         clip: Of `ask`: the last clip that was answered, or what was seen so far of the one in hand.
+        paused: Of `pause`: false makes it a `resume`, for a caller with one topic for both, such as a switch.
+        reply_to: Last level of the reply's topic, ``reply/<reply_to>``, for a caller that can name no response topic;
+            one that it does name counts more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -662,6 +666,8 @@ class Command(BaseModel):
     camera: Slug | None = None
     question: Annotated[str, Field(max_length=QUESTION_CHARS, pattern=r"\S")] | None = None
     clip: Literal["latest", "current"] = "latest"
+    paused: bool | None = None
+    reply_to: Annotated[str, Field(pattern=REPLY_TO_PATTERN)] | None = None
 
 
 class Reply(Message):

@@ -13,11 +13,20 @@ STATE_CHARS = 255  # homeassistant.const.MAX_LENGTH_STATE_STATE
 _TEMPLATES = SandboxedEnvironment(
     undefined=StrictUndefined
 )  # Home Assistant logs what is undefined; here it fails
+_TEMPLATES.filters["to_json"] = json.dumps
 
 
 def render(template: str, payload: str) -> str:
     """Render a value template over a JSON payload as Home Assistant does."""
     return _TEMPLATES.from_string(template).render(value=payload, value_json=json.loads(payload))
+
+
+def commands_of(component: dict[str, Any], text: str = "") -> list[tuple[str, str]]:
+    """Return what an entity publishes, topic and payload: when it is pressed, switched on and off, or given a text."""
+    payloads = [component[key] for key in ("payload_press", "payload_on", "payload_off") if key in component]
+    if "command_template" in component:
+        payloads.append(_TEMPLATES.from_string(component["command_template"]).render(value=text))
+    return [(component["command_topic"], payload) for payload in payloads]
 
 
 def states(discovery: str, messages: Iterable[tuple[str, str]]) -> dict[str, str]:

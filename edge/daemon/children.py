@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.capture.events import CaptureJob, Resize
 from edge.errors import EdgeError
-from edge.messages import Answer
 from edge.records import Census, Size
+
+if TYPE_CHECKING:  # half of a capture process's start, and of its memory, would go into what it never uses
+    from edge.messages import Answer
 
 INFERENCE_NICE = 5  # the model takes what capture leaves
 JOIN_S = 5.0

@@ -148,9 +148,9 @@ class Operator:
                 self._ask(checked)
             case "analyse-now":
                 self._analyse(checked)
-            case "pause":
+            case "pause" if checked.command.paused is not False:
                 self._pause(checked)
-            case "resume":
+            case "pause" | "resume":
                 self._resume(checked)
             case "reload":
                 self._reload(checked)

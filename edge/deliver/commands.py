@@ -135,25 +135,26 @@ class Intake:
     def take(self, incoming: Incoming, now_s: float) -> Request | Refusal:
         """Check one message; what costs least comes first."""
         verb = next((verb for verb in VERBS if verb == self._topics.verb(incoming.topic)), None)
-        command_id = ""
+        command_id = reply_to = ""
         try:
             self._admit(incoming, now_s)
             known = _known(verb)
             command = parse(incoming.payload)
-            command_id = command.id
+            command_id, reply_to = command.id, command.reply_to or ""
             cameras = self._meant(known, command)
         except RefusedError as refused:
             topic = incoming.response_topic if self._addressed(incoming) else ""
             correlation = incoming.correlation if len(incoming.correlation) <= CORRELATION_MAX_BYTES else b""
             reply = self.reply(
-                Sender(topic or self._topics.reply(), command_id, correlation),
+                Sender(topic or self._topics.reply(reply_to), command_id, correlation),
                 verb,
                 status="refused",
                 reason=refused.reason,
                 detail=refused.what,
             )
             return Refusal(refused.reason, reply)
-        sender = Sender(incoming.response_topic or self._topics.reply(), command_id, incoming.correlation)
+        topic = incoming.response_topic or self._topics.reply(reply_to)
+        sender = Sender(topic, command_id, incoming.correlation)
         return Request(known, cameras, command, sender, now_s)
 
     def reply(
@@ -215,6 +216,8 @@ class Intake:
         """Return the cameras that a command means, and check what its verb needs beside them."""
         if (command.question is None) == (verb == "ask"):
             raise RefusedError("malformed", "question: ask needs one, and no other verb takes one")
+        if command.paused is not None and verb != "pause":
+            raise RefusedError("malformed", "paused: only pause takes it")
         if command.camera is None:
             if verb in _NEEDS_CAMERA and len(self._cameras) > 1:
                 raise RefusedError("camera_needed", "this device has several; name one as camera")

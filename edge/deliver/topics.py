@@ -8,7 +8,7 @@
     <root>/v1/<device>/<camera>/alert/<rule>/state    how it stands (retained)
     <root>/v1/<device>/<camera>/image       the picture that `snapshot` asked for
     <root>/v1/<device>/cmd/<verb>           commands to the service
-    <root>/v1/<device>/reply                its replies, where a command names no other topic
+    <root>/v1/<device>/reply[/<name>]       its replies, where a command names no response topic
     <root>/v1/<device>/dropped              the same, of messages that belong to no camera
     <root>/v1/<device>/health               state of the device (retained)
     <root>/v1/<device>/availability         "online" or "offline" (retained; the will of the connection)
@@ -25,12 +25,13 @@ import re
 import unicodedata
 
 from edge.errors import DeliveryError
-from edge.messages import RESERVED_PROMPTS
+from edge.messages import REPLY_TO_PATTERN, RESERVED_PROMPTS, Verb
 
 RESPONSE_TOPIC_BYTES = 256
 
 _NO_TOPIC = {"Cc", "Cs", "Cn"}  # control characters, surrogates, non-characters: MQTT 5, 1.5.4
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_REPLY_TO = re.compile(REPLY_TO_PATTERN)
 _ROOT = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*")
 
 
@@ -96,13 +97,21 @@ class Topics:
         """Return the filter that catches every command, well addressed or not."""
         return f"{self._base}/cmd/#"
 
+    def command(self, verb: Verb) -> str:
+        """Return the topic on which a command is given."""
+        return f"{self._base}/cmd/{verb}"
+
     def verb(self, topic: str) -> str:
         """Return what a command's topic names as its verb; unchecked."""
         return topic.removeprefix(f"{self._base}/cmd/")
 
-    def reply(self) -> str:
-        """Return the topic of replies."""
-        return f"{self._base}/reply"
+    def reply(self, name: str = "") -> str:
+        """Return the topic of replies, or of those to callers who go by a name."""
+        if not name:
+            return f"{self._base}/reply"
+        if not _REPLY_TO.fullmatch(name):
+            raise _bad("name of a caller", name)
+        return f"{self._base}/reply/{name}"
 
     def may_reply_on(self, topic: str) -> bool:
         """Say whether a caller may have its reply on a topic.

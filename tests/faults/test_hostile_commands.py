@@ -61,14 +61,14 @@ def junk(rng: random.Random, depth: int = 3) -> Any:
         return rng.choice(WORDS) + "".join(chr(rng.randrange(0xD7FF)) for _ in range(rng.randrange(6)))
     if kind == 7:
         return [junk(rng, depth - 1) for _ in range(rng.randrange(4))]
-    keys = ("question", "camera", "clip", "id", "schema", "verb", rng.choice(WORDS))
+    keys = ("question", "camera", "clip", "id", "schema", "verb", "paused", "reply_to", rng.choice(WORDS))
     return {rng.choice(keys): junk(rng, depth - 1) for _ in range(rng.randrange(5))}
 
 
 def hostile(rng: random.Random) -> tuple[str, bytes, bool]:
     """Return a command that cannot be right: what follows the device's branch, the payload, retained or not."""
     verb = rng.choice(VERBS)
-    match rng.randrange(10):
+    match rng.randrange(11):
         case 0:
             return verb, rng.randbytes(rng.randrange(1, 400)), False
         case 1:
@@ -90,6 +90,9 @@ def hostile(rng: random.Random) -> tuple[str, bytes, bool]:
         case 7:
             return verb, b"{}", True  # retained
         case 8:
+            command = {"reply_to": rng.choice(WORDS) or "/", "paused": junk(rng, 0)}
+            return verb, json.dumps(command).encode(), False
+        case 9:
             return verb, json.dumps({rng.choice(WORDS) or "x": junk(rng)}).encode(), False
         case _:
             return verb, json.dumps({"question": junk(rng), "camera": 1}).encode(), False

@@ -4,6 +4,7 @@
 
 Every line on standard input is answered by one on standard output: a JSON object with ``states`` (state and attributes
 by entity), ``registered`` (the entities that it would remember) and ``complaints`` (warnings of its MQTT integration).
+A line that is not empty is an action to be done before: a JSON list of domain, service and data.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ async def main() -> None:
     logging.getLogger().addHandler(complaints)
     with tempfile.TemporaryDirectory() as directory:
         hass = await begin(directory, int(sys.argv[1]), int(sys.argv[2]))
-        while await hass.loop.run_in_executor(None, sys.stdin.readline):
+        while line := await hass.loop.run_in_executor(None, sys.stdin.readline):
+            if line.strip():
+                await hass.services.async_call(*json.loads(line), blocking=True)
             answer = {
                 "states": {
                     state.entity_id: {"state": state.state, **state.attributes}

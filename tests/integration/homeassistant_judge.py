@@ -25,6 +25,7 @@ from homeassistant.const import MAX_LENGTH_STATE_STATE
 from homeassistant.core import HomeAssistant, async_get_hass
 from homeassistant.helpers.template import Template
 
+QUESTION = 'Is "it" there, or {{ elsewhere }}?\''
 PAYLOAD_NONE = "None"  # homeassistant.components.mqtt.const: the state is then unknown
 
 
@@ -78,9 +79,23 @@ def judge_component(
     ignored = config.keys() - accepted.keys()
     if ignored:
         yield f"{platform} knows nothing of {sorted(ignored)}"
+    yield from judge_commands(config)
     payload = messages.get(config.get("state_topic", ""))
     if payload:
         yield from judge_state(config, Template(str(config["value_template"]), async_get_hass()), payload)
+
+
+def judge_commands(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with what an entity would publish."""
+    payloads = [str(config[key]) for key in config if key.startswith("payload_")]
+    if "command_template" in config:
+        template = Template(str(config["command_template"]), async_get_hass())
+        payloads.append(template.async_render({"value": QUESTION}, parse_result=False))
+        if json.loads(payloads[-1])["question"] != QUESTION:
+            yield f"{template.template} does not keep the words"
+    for payload in payloads:
+        if not isinstance(json.loads(payload), dict):
+            yield f"{payload!r} is no command"
 
 
 def judge_state(config: dict[str, Any], template: Template, payload: str) -> Iterator[str]:
@@ -94,6 +109,8 @@ def judge_state(config: dict[str, Any], template: Template, payload: str) -> Ite
         yield f"a state of {len(state)} characters"
     elif "options" in config and state not in config["options"]:
         yield f"{state!r} is none of {config['options']}"
+    elif "state_on" in config and state not in (config["state_on"], config["state_off"]):
+        yield f"{state!r} is neither on nor off"
     elif "state_class" in config and not state.replace(".", "", 1).isdigit():
         yield f"{state!r} is no number"
 

@@ -21,7 +21,7 @@ from edge.deliver.outbox import Outbox
 from edge.deliver.topics import Topics
 from tests import needs
 from tests.broker import Mosquitto, Received, Subscriber, eventually
-from tests.homeassistant import STATE_CHARS, attributes, states
+from tests.homeassistant import STATE_CHARS, attributes, commands_of, states
 from tests.media import film, steady
 from tests.service import Service
 
@@ -121,7 +121,10 @@ def test_home_assistant_shows_what_the_running_service_publishes_and_nothing_els
         f"{BASE}/right/state",
     }
     found = states(kept[DISCOVERY], fed(received))
-    assert found.keys() == {component["name"] for component in components(kept[DISCOVERY]).values()}
+    fed_by_commands = {"left answer", "right answer", "last command"}
+    assert found.keys() | fed_by_commands == {
+        component["name"] for component in components(kept[DISCOVERY]).values() if "state_topic" in component
+    }
     assert {len(state) <= STATE_CHARS for state in found.values()} == {True}
     newest = dict(fed(received))
     assert found["left headline"] == json.loads(newest[f"{BASE}/left/state"])["headline"]
@@ -130,10 +133,56 @@ def test_home_assistant_shows_what_the_running_service_publishes_and_nothing_els
     assert (found["left summary events"], found["left spatial objects"]) == ("0", "1")
     assert (found["left coverage"], found["coverage"]) == ("100.0", "100.0")
     assert (found["left camera"], found["left camera state"]) == ("OFF", "stopped")
+    assert (found["left paused"], found["left rung"], found["left energy"]) == ("OFF", "0", "None")
     assert (found["model"], found["engine"], found["backlog"]) == ("stand-in", "stopped", "0")
     live = [(topic, payload) for topic, payload in fed(received) if '"state":"live"' in payload]
     assert states(kept[DISCOVERY], live)["left camera"] == "ON"
     assert attributes(kept[DISCOVERY], "left headline", fed(received))["schema"] == "edgeclip.answer/1"
+
+
+def test_what_home_assistant_commands_is_done_and_shown(tmp_path: Path, broker: Mosquitto) -> None:
+    reel = film(tmp_path / "reel.mp4", steady(20, fps=8))
+    sources: dict[str, dict[str, object]] = {
+        name: {"source": str(reel), "loop": True} for name in ("left", "right")
+    }
+    allowed = "[privacy]\nsnapshots = true\n[commands]\nper_minute = 600\nkeep_clips = 2\n"
+    with (
+        Subscriber(broker, extra=("-T", f"{BASE}/+/image")) as subscriber,
+        Service(tmp_path, broker, sources, more=allowed) as service,
+    ):
+        service.wait_for("is answered", times=2)
+        announcement = subscriber.payloads(DISCOVERY)[-1]
+        by_name = {component["name"]: component for component in components(announcement).values()}
+
+        def shows(name: str, wanted: str) -> None:
+            def shown() -> bool:
+                return states(announcement, fed(subscriber.received)).get(name, "").startswith(wanted)
+
+            eventually(shown, f"{name} shows {wanted}")
+
+        def press(name: str, which: int = 0, text: str = "") -> None:
+            say(broker, *commands_of(by_name[name], text)[which])
+
+        press("left question", text='Is "it" open?')
+        shows("left answer", 'Is "it" open?')
+        press("right question", text="die")
+        shows("right answer", "the inference process died")
+        shows("left answer", 'Is "it" open?')  # another camera's
+        press("right paused", 0)
+        shows("right paused", "ON")
+        shows("left paused", "OFF")
+        shows("last command", "pause done")
+        press("right analyse now")
+        shows("last command", "analyse-now refused: paused")
+        press("right paused", 1)
+        shows("right paused", "OFF")
+        press("left snapshot")
+        shows("last command", "snapshot done")
+        press("reload configuration")
+        shows("last command", "reload done")
+        known = attributes(announcement, "left answer", fed(subscriber.received))
+        assert (known["status"], known["camera"], len(known["answers"])) == ("done", "left", 1)
+        assert service.end() == 0
 
 
 def test_a_starting_home_assistant_is_told_everything_again(tmp_path: Path, broker: Mosquitto) -> None:

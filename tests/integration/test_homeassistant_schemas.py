@@ -17,7 +17,7 @@ from typing import Any, Self
 import pytest
 
 from edge.deliver.forget import forget
-from edge.deliver.homeassistant import discovery
+from edge.deliver.homeassistant import discovery, keys
 from edge.deliver.topics import Topics
 from tests import needs
 from tests.broker import Mosquitto, Subscriber, eventually, free_port
@@ -102,10 +102,14 @@ class HomeAssistant:
             self._process.kill()
             self._process.wait()
 
-    def _ask(self) -> dict[str, Any]:
+    def do(self, domain: str, service: str, **data: str) -> None:
+        """Carry out an action, as a person does with a button."""
+        self._ask(json.dumps([domain, service, data]))
+
+    def _ask(self, line: str = "") -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         assert answer["complaints"] == []
@@ -135,9 +139,19 @@ def test_every_configuration_is_accepted(home_assistant: str) -> None:
         settings(prompts=(("gate", "ask"),)),
         settings(clip={"seconds": 2.0, "fps": 1.0}, health={"every_s": 3600.0}),
         settings(mqtt={"root": "house/garden"}),
+        settings(privacy={"snapshots": True}),
+        settings(many, kinds, privacy={"snapshots": True}),
+        settings(commands={"enabled": False}),
     ]
     cases = [case(discovery(found, topics(found))) for found in configurations]
-    gone = {"yard.state.headline": "sensor", "health.yard.connected": "binary_sensor"}
+    gone = {
+        "yard.state.headline": "sensor",
+        "health.yard.connected": "binary_sensor",
+        "cmd.pause.yard.paused": "switch",
+        "cmd.snapshot.yard.press": "button",
+        "cmd.ask.yard.question": "text",
+        "yard.image.picture": "image",
+    }
     cases.append(case(discovery(settings(), topics(settings()), gone)))
     assert problems(home_assistant, *cases) == []
 
@@ -196,7 +210,9 @@ def test_a_running_home_assistant_finds_shows_and_forgets_the_device(
     reel = film(tmp_path / "reel.mp4", steady(20, fps=8))
     source: dict[str, object] = {"source": str(reel), "loop": True}
     with Mosquitto(tmp_path / "broker") as broker, HomeAssistant(home_assistant, broker) as home:
-        with Service(tmp_path, broker, {"left": source, "right": source}) as service:
+        sources = {"left": source, "right": source}
+        allowed = "[privacy]\nsnapshots = true\n[commands]\nper_minute = 600\n"
+        with Service(tmp_path, broker, sources, more=allowed) as service:
             service.wait_for("is answered", times=4)
             eventually(lambda: home.state("sensor.edgeclip_d_left_headline") == "8 pairs", "a headline")
             eventually(lambda: home.state("binary_sensor.edgeclip_d_right_camera") == "on", "a camera")
@@ -208,16 +224,46 @@ def test_a_running_home_assistant_finds_shows_and_forgets_the_device(
             assert shown["sensor.edgeclip_d_coverage"]["state"] == "100.0"
             assert shown["sensor.edgeclip_d_model"]["state"] == "stand-in"
             assert shown["binary_sensor.edgeclip_d_left_camera"]["friendly_name"] == "edgeclip d left camera"
+            commanded_by(home, service)
             assert service.end() == 0
         eventually(
             lambda: {entity["state"] for entity in home.shown().values()} == {"unavailable"}, "all are away"
         )
         before = home.registered()
         with announced(tmp_path, broker_settings(broker, ("left",))):
-            eventually(lambda: not [e for e in home.registered() if "_right_" in e], "the camera is gone")
-            assert home.registered() == [e for e in before if "_right_" not in e]
+            gone = ("_right_", "_snapshot", "_picture")  # the camera, and what is not allowed any more
+            eventually(
+                lambda: not [e for e in home.registered() if any(part in e for part in gone)], "all gone"
+            )
+            assert home.registered() == [e for e in before if not any(part in e for part in gone)]
         with announced(tmp_path, broker_settings(broker, ("left",), enabled=False)):
             eventually(lambda: home.registered() == [], "the device is gone")
+
+
+def commanded_by(home: HomeAssistant, service: Service) -> None:
+    """Press every button, turn every switch, ask, and see what comes of it."""
+    last = "sensor.edgeclip_d_last_command"
+    home.do("switch", "turn_on", entity_id="switch.edgeclip_d_left_paused")
+    eventually(lambda: home.state("switch.edgeclip_d_left_paused") == "on", "the camera is paused")
+    eventually(lambda: home.state(last) == "pause done", "the reply is shown")
+    assert home.state("switch.edgeclip_d_right_paused") == "off"
+    home.do("button", "press", entity_id="button.edgeclip_d_left_analyse_now")
+    eventually(lambda: home.state(last) == "analyse-now refused: paused", "the refusal is shown")
+    home.do("switch", "turn_off", entity_id="switch.edgeclip_d_left_paused")
+    eventually(lambda: home.state("switch.edgeclip_d_left_paused") == "off", "the camera goes on")
+    home.do("text", "set_value", entity_id="text.edgeclip_d_right_question", value='Is "it" open?')
+    eventually(lambda: home.state("sensor.edgeclip_d_right_answer").startswith('Is "it" open?'), "the answer")
+    assert home.shown()["sensor.edgeclip_d_right_answer"]["camera"] == "right"
+    assert home.state("text.edgeclip_d_right_question") == 'Is "it" open?'
+    assert home.state("image.edgeclip_d_right_picture") == "unknown"
+    home.do("button", "press", entity_id="button.edgeclip_d_right_snapshot")
+    eventually(
+        lambda: home.state("image.edgeclip_d_right_picture").startswith("20"), "the picture has a time"
+    )
+    home.do("button", "press", entity_id="button.edgeclip_d_reload_configuration")
+    eventually(lambda: home.state(last) == "reload done", "the reload is shown")
+    assert home.shown()[last]["applied"] == []
+    assert "Traceback" not in service.log
 
 
 def test_a_home_assistant_that_starts_later_finds_the_device_and_forgets_one_that_is_given_up(
@@ -236,7 +282,8 @@ def test_a_home_assistant_that_starts_later_finds_the_device_and_forgets_one_tha
                     return len(subscriber.payloads(DISCOVERY)) == 2
 
                 eventually(told_again, "its birth is answered")
-                eventually(lambda: len(home.registered()) == 38, "two devices")
+                each = len(keys(found, Topics("edgeclip", "d")))
+                eventually(lambda: len(home.registered()) == 2 * each, "two devices")
                 forget(found, Topics("edgeclip", "d"))
-                eventually(lambda: len(home.registered()) == 19, "one is forgotten")
+                eventually(lambda: len(home.registered()) == each, "one is forgotten")
                 assert all("edgeclip_e_" in entity for entity in home.registered())

@@ -143,6 +143,10 @@ def test_a_command_line_starts_without_numpy(module: str) -> None:
     assert {"numpy", "PIL", "paho"} & loaded_by(module) == set()
 
 
+def test_a_capture_process_starts_without_the_messages() -> None:
+    assert {"pydantic", *HEAVY - {"av"}} & loaded_by("edge.capture.live, edge.daemon.children") == set()
+
+
 @pytest.mark.parametrize("module", ["export.convert", "export.comparison", "export.golden"])
 def test_torch_is_loaded_by_the_reference_alone_and_only_when_it_runs(module: str) -> None:
     assert {"torch", "torchvision", "transformers", "optimum"} & loaded_by(module) == set()

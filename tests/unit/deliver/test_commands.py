@@ -56,6 +56,7 @@ def refused(message: Incoming, *cameras: str) -> tuple[str, dict[str, Any]]:
         ("ask", {"schema": "edgeclip.command/1", "question": "q"}),
         ("analyse-now", {}),
         ("pause", {"camera": "door"}),
+        ("pause", {"paused": False}),
         ("resume", {}),
         ("reload", b""),
         ("snapshot", b" \n"),
@@ -72,6 +73,11 @@ def test_every_verb_is_understood(verb: str, payload: object) -> None:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
+        (incoming("resume", {"paused": False}), "malformed"),
+        (incoming("pause", {"paused": 1}), "malformed"),
+        (incoming("pause", {"reply_to": "a/b"}), "malformed"),
+        (incoming("pause", {"reply_to": ""}), "malformed"),
+        (incoming("pause", {"reply_to": "../door/state"}), "malformed"),
         (incoming("destroy"), "unknown_verb"),
         (incoming("ask/"), "unknown_verb"),
         (incoming("../ask"), "unknown_verb"),
@@ -226,3 +232,16 @@ def test_a_question_arrives_as_it_was_asked(question: str) -> None:
 def test_brackets_inside_a_string_are_no_depth(text: str) -> None:
     payload = json.dumps({"question": "x" + text + '[{"\\'}).encode()
     assert parse(payload).question == "x" + text + '[{"\\'
+
+
+def test_a_caller_without_response_topics_names_where_it_wants_its_reply() -> None:
+    mine = incoming("ask", {"question": "q", "reply_to": "kitchen-2"})
+    checked = intake().take(mine, 1.0)
+    assert isinstance(checked, Request)
+    assert checked.sender.topic == "edgeclip/v1/dev/reply/kitchen-2"
+    refusal = intake().take(incoming("ask", {"question": "q", "reply_to": "me", "camera": "yard"}), 1.0)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reply.topic == "edgeclip/v1/dev/reply/me"
+    both = intake().take(incoming("ask", {"question": "q", "reply_to": "me"}, response_topic="a/b"), 1.0)
+    assert isinstance(both, Request)
+    assert both.sender.topic == "a/b"

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import Settings, load
+from edge.deliver.commands import Incoming, Intake, Request
 from edge.deliver.homeassistant import cameras_of, discovery, find_leftovers, keys
 from edge.deliver.topics import Topics
+from tests.homeassistant import commands_of
 
 SLUG = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,5}", fullmatch=True)
 
@@ -69,7 +71,7 @@ def test_the_same_settings_give_the_same_bytes() -> None:
     assert len({discovery(settings(), topics(settings())) for _ in range(2)}) == 1
 
 
-def test_a_camera_has_its_headlines_counts_coverage_latency_and_connection() -> None:
+def test_a_camera_has_its_headlines_counts_figures_connection_and_controls() -> None:
     names = {component["name"] for component in message(settings())["components"].values()}
     assert {name for name in names if name.startswith("door")} == {
         "door headline",
@@ -77,11 +79,26 @@ def test_a_camera_has_its_headlines_counts_coverage_latency_and_connection() -> 
         "door spatial",
         "door spatial objects",
         "door latency",
+        "door rung",
+        "door energy",
+        "door paused",
+        "door analyse now",
+        "door question",
+        "door answer",
         "door camera",
         "door camera state",
         "door coverage",
     }
     assert {"coverage", "backlog", "engine", "outbox waiting", "memory", "temperature", "model"} <= names
+    assert {
+        "reload configuration",
+        "last command",
+        "mode",
+        "power",
+        "battery",
+        "throttled",
+        "supply",
+    } <= names
 
 
 def test_a_question_of_one_s_own_is_a_headline_with_the_answer_as_attributes() -> None:
@@ -101,7 +118,9 @@ def test_what_must_be_fresh_expires_after_three_periods() -> None:
     components = message(found)["components"]
     assert components["door.state.headline"]["expire_after"] == 60
     assert components["health.coverage"]["expire_after"] == 5
-    assert all("expire_after" in component for component in components.values())
+    lasting = {"answer", "status"}  # of commands: what was said stays until something else is said
+    shown = [key for key, component in components.items() if "sensor" in component["platform"]]
+    assert {key.rpartition(".")[2] for key in shown if "expire_after" not in components[key]} == lasting
 
 
 @given(
@@ -135,7 +154,7 @@ def test_a_camera_that_is_gone_is_removed_by_name_and_once() -> None:
     before, after = settings(("door", "yard")), settings(("door",))
     earlier = discovery(before, topics(before))
     leftovers = find_leftovers(earlier, keys(after, topics(after)))
-    assert len(leftovers) == 8
+    assert len(leftovers) == 14
     assert all("yard" in key for key in leftovers)
     assert cameras_of(leftovers) == ["yard"]
     said = message(after, leftovers)["components"]
@@ -143,6 +162,54 @@ def test_a_camera_that_is_gone_is_removed_by_name_and_once() -> None:
     assert said["health.yard.connected"] == {"platform": "binary_sensor"}
     again = discovery(after, topics(after), leftovers)
     assert find_leftovers(again, keys(after, topics(after))) == {}
+
+
+def test_every_control_sends_a_command_that_is_accepted_and_says_where_it_wants_the_reply() -> None:
+    found = settings(("door", "yard"), privacy={"snapshots": True})
+    where = topics(found)
+    intake = Intake(where, device="pi-5", cameras=("door", "yard"), per_minute=600, now_s=0.0)
+    said = message(found)["components"]
+    sent = {
+        component["name"]: commands_of(component, 'Is "it"\n{{ there }}?')
+        for component in said.values()
+        if "command_topic" in component
+    }
+    taken = {
+        name: [intake.take(Incoming(topic, payload.encode(), retain=False), 0.0) for topic, payload in pairs]
+        for name, pairs in sent.items()
+    }
+    assert all(isinstance(request, Request) for requests in taken.values() for request in requests)
+    asked = {
+        name: [(r.verb, r.cameras, r.command.paused) for r in requests if isinstance(r, Request)]
+        for name, requests in taken.items()
+    }
+    assert asked == {
+        "reload configuration": [("reload", ("door", "yard"), None)],
+        **{
+            f"{camera} {name}": [(verb, (camera,), paused) for paused in switch]
+            for camera in ("door", "yard")
+            for name, verb, switch in (
+                ("paused", "pause", (True, False)),
+                ("analyse now", "analyse-now", (None,)),
+                ("question", "ask", (None,)),
+                ("snapshot", "snapshot", (None,)),
+            )
+        },
+    }
+    (question,) = (r for r in taken["yard question"] if isinstance(r, Request))
+    assert question.command.question == 'Is "it"\n{{ there }}?'
+    assert question.sender.topic == "edgeclip/v1/pi-5/reply/home-assistant-yard"
+    shown = {component.get("state_topic") for component in said.values()}
+    replies = {r.sender.topic for requests in taken.values() for r in requests if isinstance(r, Request)}
+    assert replies <= shown
+
+
+def test_what_is_not_allowed_has_no_control() -> None:
+    names = {component["name"] for component in message(settings())["components"].values()}
+    assert not {"door snapshot", "door picture"} & names
+    deaf = message(settings(commands={"enabled": False}))["components"].values()
+    assert {component["platform"] for component in deaf} == {"sensor", "binary_sensor"}
+    assert not {"door answer", "last command"} & {component["name"] for component in deaf}
 
 
 @pytest.mark.parametrize(
@@ -177,6 +244,6 @@ def test_the_dashboard_card_shows_entities_that_the_example_configuration_has() 
     }
     for name in ("dashboard.yaml", "README.md"):
         text = (configs / "homeassistant" / name).read_text(encoding="utf-8")
-        shown = set(re.findall(r"\b(?:binary_)?sensor\.\w+", text))
+        shown = set(re.findall(r"\b(?:binary_sensor|sensor|switch|button|text)\.\w+", text))
         assert shown
         assert shown <= ids, name
