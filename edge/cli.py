@@ -108,7 +108,7 @@ def summarize(
     fps: Fps = 8.0,
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
-    gate: GateOption = Mode.OFF,
+    gate: GateOption = Mode.AUTO,
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
@@ -141,7 +141,7 @@ def ask(
     fps: Fps = 8.0,
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
-    gate: GateOption = Mode.OFF,
+    gate: GateOption = Mode.AUTO,
     image: Annotated[
         Path | None,
         typer.Option(
