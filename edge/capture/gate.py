@@ -1,7 +1,7 @@
 """Which pairs of a clip are worth the model's time: the gate, one pass, in the capture process, before pixels travel.
 
-Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, and, while
-anything moves, a pair every `MOVING_S`. Beyond these the gate looks for moments. Something *comes* where motion has no
+Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, while anything
+moves a pair every `MOVING_S`, and while anything moves at the picture's border, one every `BORDER_S`. Beyond these the gate looks for moments. Something *comes* where motion has no
 motion before it to have come from, and *goes* where motion ends and none goes on from it; at the picture's border both
 are looked for again along the border alone, since there somebody may come or go beside somebody who stays. What changed
 too slowly for that is found by comparing with the pair kept last. Before something comes out of stillness, the pair
@@ -23,7 +23,8 @@ from edge.records import Size
 
 ANCHOR_S = 10.0  # a pair is kept at least so often, whatever happens; below threshold 1 more often
 MOVING_S = 3.0  # at threshold 1, and so often while anything moves
-SPACING_S = 0.75  # at threshold 1, least time between two pairs kept for what goes or for the border
+BORDER_S = 1.0  # and so often while anything moves at the border, where several may come and go at once
+SPACING_S = 1.0  # at threshold 1, least time between two pairs kept for what goes or for the border
 STILL_S = 1.0  # at threshold 1, what comes into a scene at rest brings the pair before it along, if none was kept since
 CAME = 1.5  # at threshold 1, how much must come: one block is worth up to `BLOCK_MOST`
 CREPT = 4.0  # at threshold 1, how much must have changed unnoticed since the pair kept last
@@ -147,8 +148,12 @@ class Gate(Generic[P]):
             due = max(self._event, last + math.ceil(SPACING_S * least / self._pair_s))
             if due <= now:
                 wanted.add(due)
-        anchor_s = self._anchor_s * min(1.0, least)
-        if silence_s >= (min(MOVING_S * least, anchor_s) if self._everywhere.any else anchor_s):
+        limits_s = [self._anchor_s * min(1.0, least)]
+        if self._everywhere.any:
+            limits_s.append(MOVING_S * least)
+        if self._border.any:
+            limits_s.append(BORDER_S * least)
+        if silence_s >= min(limits_s):
             wanted.add(now)
         return wanted
 
