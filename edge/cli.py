@@ -121,7 +121,7 @@ def summarize(
     fps: Fps = 8.0,
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
-    gate: GateOption = Mode.OFF,
+    gate: GateOption = Mode.AUTO,
     budget: Budget = 0.0,
     html: Html = None,
     as_json: AsJson = False,
@@ -156,7 +156,7 @@ def ask(
     fps: Fps = 8.0,
     threads: Threads = 0,
     scale: ScaleOption = Scale.EXACT,
-    gate: GateOption = Mode.OFF,
+    gate: GateOption = Mode.AUTO,
     budget: Budget = 0.0,
     image: Annotated[
         Path | None,

@@ -99,8 +99,8 @@ class PromptSettings(_Section):
 class GateSettings(_Section):
     """``[gate]``: which pairs of frames reach the model; ``threshold`` counts only where ``mode`` is ``auto``."""
 
-    mode: Literal["auto", "off"] = "off"
-    threshold: Annotated[float, Field(ge=0.1, le=20)] = 1.0
+    mode: Literal["auto", "off"] = "auto"
+    threshold: Annotated[float, Field(ge=0.05, le=20)] = 1.0
 
     @property
     def level(self) -> float | None:

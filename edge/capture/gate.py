@@ -1,7 +1,7 @@
 """Which pairs of a clip are worth the model's time: the gate, one pass, in the capture process, before pixels travel.
 
-Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, and, while
-anything moves, a pair every `MOVING_S`. Beyond these the gate looks for moments. Something *comes* where motion has no
+Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, while anything
+moves a pair every `MOVING_S`, and while anything moves at the picture's border, one every `BORDER_S`. Beyond these the gate looks for moments. Something *comes* where motion has no
 motion before it to have come from, and *goes* where motion ends and none goes on from it; at the picture's border both
 are looked for again along the border alone, since there somebody may come or go beside somebody who stays. What changed
 too slowly for that is found by comparing with the pair kept last. Before something comes out of stillness, the pair
@@ -10,24 +10,29 @@ before it is kept too.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.capture.change import Blocks, Comparer
+from edge.capture.change import Blocks, Comparer, Strength
 from edge.records import Size
 
-ANCHOR_S = 10.0  # a pair is kept at least so often, whatever happens
-MOVING_S = 2.5  # at threshold 1, and so often while anything moves
-SPACING_S = 0.5  # at threshold 1, least time between two pairs kept for what goes or for the border
-STILL_S = 1.0  # at threshold 1, what comes after so long a silence brings the pair before it along
-CAME = 0.6  # at threshold 1, how much must come: one block is worth up to `BLOCK_MOST`
-CREPT = 2.0  # at threshold 1, how much must have changed unnoticed since the pair kept last
+ANCHOR_S = 10.0  # a pair is kept at least so often, whatever happens; below threshold 1 more often
+MOVING_S = 3.0  # at threshold 1, and so often while anything moves
+BORDER_S = 1.0  # and so often while anything moves at the border, where several may come and go at once
+SPACING_S = 1.0  # at threshold 1, least time between two pairs kept for what goes or for the border
+STILL_S = 1.0  # at threshold 1, what comes into a scene at rest brings the pair before it along, if none was kept since
+CAME = 1.5  # at threshold 1, how much must come: one block is worth up to `BLOCK_MOST`
+CREPT = 4.0  # at threshold 1, how much must have changed unnoticed since the pair kept last
 BLOCK_MOST = 2.0
 
-_QUIET = 2  # pairs without motion until a block counts as at rest
+REACH = 2  # pairs without motion until a block counts as at rest: so far back may a decision reach
+FADED = 0.25  # motion that has fallen to this share of what it was is over, though a shadow may still move
+FADING = 0.7  # of what it was, a pair later
 
 P = TypeVar("P")
 
@@ -45,6 +50,16 @@ class Kept(Generic[P]):
     item: P
     score: float
     gated: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen(Generic[P]):
+    """A pair that may still be kept; ``index`` counts the pairs of the clip."""
+
+    item: P
+    index: int
+    blocks: Blocks
+    score: float
 
 
 class Gate(Generic[P]):
@@ -65,14 +80,11 @@ class Gate(Generic[P]):
         self._everywhere = _Tracks(np.ones(self._comparer.grid, np.bool_))
         self._border = _Tracks(_ring(self._comparer.grid))
         self._before: list[Blocks] = []  # the two pictures of the pair before
-        self._kept: Blocks | None = None  # the second picture of the pair kept last in this clip
-        self._moved: NDArray[np.bool_] = np.zeros(
-            self._comparer.grid, np.bool_
-        )  # where anything moved since then
-        self._since = 0  # pairs since then
-        self._gated = 0  # of these, those that are surely dropped
-        self._wanted = False  # something went, and its time has not come
-        self._held: tuple[P, Blocks, float] | None = None  # the pair before, if not kept
+        self._held: deque[_Seen[P]] = deque(maxlen=REACH)  # not kept, and may be
+        self._kept: _Seen[P] | None = None  # the pair kept last in this clip
+        self._moved: NDArray[np.bool_] = np.zeros(self._comparer.grid, np.bool_)  # where anything moved since
+        self._event: int | None = None  # index of the first pair that shows what no kept pair shows
+        self._index = -1
 
     def see(self, frames: NDArray[np.uint8], item: P, *, last: bool = False) -> list[Kept[P]]:
         """Decide about the next pair.
@@ -83,70 +95,91 @@ class Gate(Generic[P]):
             last: Whether it is the last one of the full clip.
 
         Returns:
-            What is kept from now on, in order: nothing, this pair, or the pair before and this one.
+            What is kept from now on, in order; pairs up to two before this one may be among it.
         """
         now = [self._comparer.reduce(frame) for frame in frames]
         before = self._before or now[:1] * 2
         changes = np.maximum(*(self._comparer.learn(a, b) for a, b in zip(now, before, strict=True)))
         self._before = now
+        calm = not self._everywhere.any
         came, went = self._everywhere.step(changes)
         came_in, went_out = self._border.step(changes)
-        self._since += 1
-        if self._kept is None or self.threshold <= 0 or last:
-            return [self._keep(item, now[1], self._score(now[1]))]
         self._moved |= self._everywhere.recent
-        against = self._comparer.strength(now[1], self._kept)
-        score = float((against > 1).mean())
-        silence_s = self._since * self._pair_s
-        threshold = self.threshold
+        self._index += 1
+        if self._kept is None:
+            return [self._keep(_Seen(item, self._index, now[1], 1.0))]
+        against = self._comparer.strength(now[1], self._kept.blocks)
+        seen = _Seen(item, self._index, now[1], float((against > 1).mean()))
         crept = _weight(against, (against > 1) & ~_grown(self._moved))
-        new = came >= CAME * threshold
-        self._wanted |= went or went_out or came_in >= CAME * threshold
-        out: list[Kept[P]] = []
-        if new and silence_s > max(STILL_S * threshold, 2 * self._pair_s) and self._held is not None:
-            held, blocks, held_score = self._held
-            self._since -= 1
-            out.append(self._keep(held, blocks, held_score))
-            self._since = 1
-        if (
-            out
-            or new
-            or crept >= CREPT * threshold
-            or (self._wanted and silence_s >= SPACING_S * threshold)
-            or (self._everywhere.any and silence_s >= MOVING_S * threshold)
-            or silence_s >= self._anchor_s
-        ):
-            return [*out, self._keep(item, now[1], score)]
-        self._held = item, now[1], score
+        wanted = self._wanted(came, came_in, crept=crept, went=went or went_out, calm=calm)
+        if last or self.threshold <= 0:
+            wanted.add(self._index)
+        out = [self._keep(each) for each in (*self._held, seen) if each.index in wanted]
+        if self._kept.index != self._index:
+            self._held.append(seen)
         return out
 
     def end(self) -> list[Kept[P]]:
         """End the clip: the last pair that was seen is kept, and the next one begins another clip."""
-        out = [] if self._held is None else [self._keep(self._held[0], self._held[1], self._held[2])]
-        self._kept = self._held = None
-        self._wanted = False
-        self._since = 0
+        out = [self._keep(self._held[-1])] if self._held else []
+        self._kept = self._event = None
+        self._index = -1
         return out
 
-    def _score(self, blocks: Blocks) -> float:
-        return 1.0 if self._kept is None else float((self._comparer.strength(blocks, self._kept) > 1).mean())
+    def _wanted(self, came: float, came_in: float, *, crept: float, went: bool, calm: bool) -> set[int]:
+        """Return the indices of the pairs that should be kept, this one or earlier ones."""
+        assert self._kept is not None  # noqa: S101  # for the type checker
+        now, last, least = self._index, self._kept.index, self.threshold
+        silence_s = (now - last) * self._pair_s
+        wanted = set()
+        if crept >= CREPT * least:
+            wanted.add(now)
+        if came >= CAME * least:
+            wanted.add(now)
+            if calm and silence_s > max(STILL_S * least, self._pair_s):
+                wanted.add(now - 1)
+        events = [] if self._event is None else [self._event]
+        if came_in >= CAME * least:
+            events.append(now)
+        if went and now - REACH > last:  # else the pair kept last shows it gone
+            events.append(now - REACH)
+        if events:
+            self._event = min(events)
+            due = max(self._event, last + math.ceil(SPACING_S * least / self._pair_s))
+            if due <= now:
+                wanted.add(due)
+        limits_s = [self._anchor_s * min(1.0, least)]
+        if self._everywhere.any:
+            limits_s.append(MOVING_S * least)
+        if self._border.any:
+            limits_s.append(BORDER_S * least)
+        if silence_s >= min(limits_s):
+            wanted.add(now)
+        return wanted
 
-    def _keep(self, item: P, blocks: Blocks, score: float) -> Kept[P]:
-        gated = 0 if self._kept is None else self._since - 1
-        self._kept = blocks
+    def _keep(self, seen: _Seen[P]) -> Kept[P]:
+        gated = 0 if self._kept is None else seen.index - self._kept.index - 1
+        self._kept = seen
         self._moved = self._everywhere.recent.copy()
-        self._since = 0
-        self._wanted = False
-        self._held = None
-        return Kept(item, score, gated)
+        if self._event is not None and self._event <= seen.index:
+            self._event = None
+        if seen.index == self._index:
+            self._held.clear()
+            self._everywhere.announce()
+            self._border.announce()
+        while self._held and self._held[0].index <= seen.index:
+            self._held.popleft()
+        return Kept(seen.item, seen.score, gated)
 
 
 class _Tracks:
-    """Where in a region something moves or moved a moment ago."""
+    """Where in a region something moves or moved a moment ago, and what of it a kept pair has shown."""
 
     def __init__(self, region: NDArray[np.bool_]) -> None:
         self._region = region
-        self._age = np.full(region.shape, _QUIET + 1, np.int8)  # pairs since the last motion
+        self._age = np.full(region.shape, REACH, np.int8)  # pairs since the last motion
+        self._peak = np.zeros(region.shape, np.float32)  # how strong motion was of late
+        self._shown: NDArray[np.bool_] = np.zeros(region.shape, np.bool_)
         self.recent: NDArray[np.bool_] = np.zeros(region.shape, np.bool_)
 
     @property
@@ -154,21 +187,27 @@ class _Tracks:
         """Whether anything moves."""
         return bool(self.recent.any())
 
-    def step(self, changes: NDArray[np.float32]) -> tuple[float, bool]:
+    def announce(self) -> None:
+        """Note that a pair is kept which shows all that moves."""
+        self._shown = self.recent.copy()
+
+    def step(self, changes: Strength) -> tuple[float, bool]:
         """Take the changes of the next pair.
 
         Returns:
-            How much came out of nowhere, and whether something went.
+            How much moves that no kept pair has shown, and whether something went.
         """
         before = self.recent
-        near = _grown(before) & self._region
+        near = _grown(before)
         # What moved a moment ago is believed more easily to move on; a lone weak block is not believed.
-        active = (changes > np.where(near, 0.6, 1.0)) & self._region
+        active = (changes > np.maximum(np.where(near, 0.6, 1.0), FADED * self._peak)) & self._region
+        self._peak = np.maximum(changes, FADING * self._peak)
         active &= (changes > 1.5) | (_neighbours(active) >= 1)
-        known = _flood(active & near, active)
+        known = _flood(active & _grown(self._shown), active)
         came = _weight(changes, active & ~known)
-        self._age = np.where(active, 0, np.minimum(self._age + 1, _QUIET + 1)).astype(np.int8)
-        self.recent = self._age < _QUIET
+        self._age = np.where(active, 0, np.minimum(self._age + 1, REACH)).astype(np.int8)
+        self.recent = self._age < REACH
+        self._shown = (self._shown | known) & self.recent
         ended = before & ~self.recent
         alive = _flood(self.recent, (before | self.recent) & self._region)
         return came, bool((ended & ~_grown(alive)).any())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge.capture.clip import Chosen
-from edge.capture.gate import Gate, Kept
+from edge.capture.gate import REACH, Gate, Kept
 from edge.capture.picture import Converter, Decoded
 from edge.records import Pair, Size
 
@@ -43,7 +43,7 @@ class Sieve:
             self._gate, self._size = Gate(size, fps=self._fps, threshold=self._in_force), size
         self._undecided.append(chosen.index)
         glance = self._converter.glance(chosen, size)
-        return self._made(self._gate.see(glance, chosen, last=chosen.index == self._last), spare=1)
+        return self._made(self._gate.see(glance, chosen, last=chosen.index == self._last), spare=REACH)
 
     def end(self) -> tuple[list[Pair], int, float | None]:
         """End the clip in hand: return what is still kept of it, how many pairs were dropped, and the threshold."""
@@ -69,8 +69,9 @@ class Sieve:
             self._drop([other for other in self._undecided if other < index])
             self._undecided = [other for other in self._undecided if other > index]
             out.append(self._converter.pair(each.item, self._size, score=each.score, gated=each.gated))
-        self._drop(self._undecided[: len(self._undecided) - spare])
-        del self._undecided[: len(self._undecided) - spare]
+        sure = max(0, len(self._undecided) - spare)
+        self._drop(self._undecided[:sure])
+        del self._undecided[:sure]
         return out
 
     def _drop(self, indices: list[int]) -> None:

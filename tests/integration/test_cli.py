@@ -75,8 +75,18 @@ def test_summarize_prints_one_object_that_keeps_its_schema(edge: Any, video: Pat
         assert answer["status"] == "answered"
         assert answer["provenance"]["latency"]["after_end"] is None
     counts = report["counts"]
-    assert (counts["frames"], counts["pairs"], counts["frames_empty"]) == (32, 16, 0)
-    assert counts["tokens_in"] > counts["tokens_video"] > 16 * 48
+    assert (counts["frames"], counts["pairs"] + counts["pairs_gated"], counts["frames_empty"]) == (32, 16, 0)
+    assert 0 < counts["pairs_gated"] < 16
+    assert counts["tokens_in"] > counts["tokens_video"] > counts["pairs"] * 48
+    mean = counts["tokens_video"] / counts["pairs"]
+    assert counts["tokens_saved"] == pytest.approx(counts["pairs_gated"] * mean, abs=1)
+    for answer in report["answers"]:
+        made = answer["provenance"]
+        assert (
+            (made["gate"], made["pairs_gated"])
+            == (report["gate"], counts["pairs_gated"])
+            == (1.0, 16 - made["pairs"])
+        )
     assert (report["video"]["start"], report["video"]["end"], report["video"]["seconds"]) == (0, 4, 5)
     assert "random weights" in report["note"]
     assert report["memory"]["peak_mib"] >= report["memory"]["anonymous_mib"] > 0
@@ -92,7 +102,7 @@ def test_the_same_clip_has_the_same_ids_and_words(edge: Any, video: Path) -> Non
 
 
 def test_summarize_tells_a_person_what_was_looked_at_and_what_not(edge: Any, video: Path) -> None:
-    result = edge("summarize", video, "--bundle", "demo", "--start", "1", "--seconds", "2")
+    result = edge("summarize", video, "--bundle", "demo", "--start", "1", "--seconds", "2", "--gate", "off")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("note: toy dimensions and random weights")
     assert (
@@ -105,7 +115,10 @@ def test_summarize_tells_a_person_what_was_looked_at_and_what_not(edge: Any, vid
 def test_a_video_shorter_than_the_clip_is_looked_at_to_its_end(edge: Any, video: Path) -> None:
     report = json.loads(edge("summarize", video, "--bundle", "demo", "--start", "3.5", "--json").stdout)
     assert report["video"]["end"] == pytest.approx(5.0)
-    assert (report["counts"]["frames"], report["counts"]["pairs"]) == (12, 6)
+    assert (report["counts"]["frames"], report["counts"]["pairs"] + report["counts"]["pairs_gated"]) == (
+        12,
+        6,
+    )
 
 
 def test_ask_answers_one_question(edge: Any, video: Path) -> None:

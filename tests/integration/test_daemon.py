@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -60,6 +61,11 @@ def begun(got: Heard, total_s: float) -> bool:
     return any(health["coverage"]["total"] >= total_s for health in got.health)
 
 
+def provenance(got: Heard, seconds: float) -> list[dict[str, Any]]:
+    """Return where the answers about clips of a length come from."""
+    return [answer["provenance"] for answer in got.answers if length(answer) == seconds]
+
+
 def test_summary_and_spatial_answers_of_consecutive_clips_reach_a_subscriber(
     tmp_path: Path, broker: Mosquitto, reel: Path, heard: Callable[[], Heard]
 ) -> None:
@@ -72,7 +78,8 @@ def test_summary_and_spatial_answers_of_consecutive_clips_reach_a_subscriber(
     got.assert_whole()
     assert [a["seq"] for a in got.answered("spatial")[:3]] == [0, 1, 2]
     assert [(length(clip), clip["status"]) for clip in got.clips()[:3]] == [(2.0, "answered")] * 3
-    assert all(answer["provenance"]["pairs"] == 8 for answer in got.answers if length(answer) == 2.0)
+    assert all(made["pairs"] + made["pairs_gated"] == 8 for made in provenance(got, 2.0))
+    assert all(made["pairs"] < 8 for made in provenance(got, 2.0))
     assert got.availability == ["online", "offline"]
     last = got.health[-1]
     assert last["coverage"]["percent"] == 100
@@ -100,7 +107,9 @@ def test_a_file_at_full_speed_is_answered_whole_and_the_service_ends_by_itself(
         (2.0, "answered"),
         (1.5, "answered"),
     ]
-    assert [answer["provenance"]["pairs"] for answer in got.answered()] == [8, 8, 6]
+    made = [answer["provenance"] for answer in got.answered()]
+    assert [each["pairs"] + each["pairs_gated"] for each in made] == [8, 8, 6]
+    assert [each["pairs_offered"] for each in made] == [8, 8, 6]
     assert got.health[-1]["cameras"][0]["state"] == "ended"
     assert service.coverage().answered_s == pytest.approx(5.5)
     last = got.health[-1]  # it stays at the broker, and everything else was sent before it

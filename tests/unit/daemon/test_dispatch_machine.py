@@ -58,15 +58,20 @@ class Camera:
     alive: bool = True
     made: int = 0  # pairs of the grid that are behind it, made or not
     own: int = 0  # of the clip in hand, what this process made
+    gated: int = 0  # of these, what the gate dropped
     blind: list[Span] = field(default_factory=list)
     over: bool = False
 
-    def make(self, *, seen: bool) -> None:
-        """Pass one pair of the grid; close the clip with its last one."""
+    def make(self, *, seen: bool, kept: bool = True) -> None:
+        """Pass one pair of the grid, which the gate may drop if it is not the first; close the clip with its last one."""
         if self.over:
             return
         seq, index = FIRST_SEQ + self.made // PAIRS, self.made % PAIRS
-        if seen or not self.paced:
+        if (seen or not self.paced) and self.own and not kept:
+            self.pipe.append(("gated", seq, (index,)))
+            self.own += 1
+            self.gated += 1
+        elif seen or not self.paced:
             self.pipe.append(("pair", seq, make_pair(seq, index, self.number)))
             self.own += 1
         else:
@@ -77,8 +82,9 @@ class Camera:
             seconds = (index + 1) * 2 / FPS
             stats = make_stats(self.own, seconds=seconds, gaps=tuple(self.blind))
             # What a predecessor delivered of the clip is not counted.
-            self.pipe.append(("closed", seq, replace(stats, ticks_empty=2 * len(self.blind))))
-            self.own, self.blind = 0, []
+            stats = replace(stats, ticks_empty=2 * len(self.blind), pairs_gated=self.gated)
+            self.pipe.append(("closed", seq, stats))
+            self.own, self.gated, self.blind = 0, 0, []
         if finished:
             self.over = True
             self.pipe.append(("finished", 0, None))
@@ -185,15 +191,17 @@ class Service(RuleBasedStateMachine):
 
     # --- capture ---
 
-    @rule(seen=st.lists(st.booleans() | st.just(value=True), min_size=1, max_size=12))
-    def time_passes(self, seen: list[bool]) -> None:
-        for one in seen:
+    @rule(
+        seen=st.lists(st.tuples(st.booleans() | st.just(value=True), st.booleans()), min_size=1, max_size=12)
+    )
+    def time_passes(self, seen: list[tuple[bool, bool]]) -> None:
+        for one, kept in seen:
             self.mono_ns += PAIR_NS
             passed = (self.mono_ns - MONO_0) // PAIR_NS
             for camera in self.cameras:
                 if camera.alive and camera.paced:
                     while camera.made < passed and not camera.over:
-                        camera.make(seen=one)
+                        camera.make(seen=one, kept=kept)
 
     @rule(step_ms=st.integers(-3_600_000, 3_600_000) | st.integers(-40, 40))
     def wall_clock_is_set(self, step_ms: int) -> None:
@@ -221,6 +229,9 @@ class Service(RuleBasedStateMachine):
             if kind == "pair":
                 assert isinstance(what, Pair)
                 self.carry_out(self.dispatcher.pair(camera.name, seq, what, self.now))
+            elif kind == "gated":
+                assert isinstance(what, tuple)
+                self.carry_out(self.dispatcher.gated(camera.name, seq, what, self.now))
             elif kind == "closed":
                 assert isinstance(what, ClipStats)
                 self.carry_out(self.dispatcher.closed(camera.name, seq, what, self.now))
@@ -249,7 +260,13 @@ class Service(RuleBasedStateMachine):
             return
         resume = self.dispatcher.resume_tick(camera.name)
         assert resume % 2 == 0
-        camera.alive, camera.over, camera.own, camera.blind = True, False, 0, []
+        camera.alive, camera.over, camera.own, camera.gated, camera.blind = (
+            True,
+            False,
+            0,
+            0,
+            [],
+        )
         camera.made = resume // 2
         if camera.length is not None and camera.made >= camera.length:
             camera.over = True
@@ -320,7 +337,7 @@ class Service(RuleBasedStateMachine):
             case End(stats, end_mono_ns):
                 assert self.model == "reading"
                 assert self.plan is not None
-                assert stats.pairs == len(self.shown)  # also in a second attempt
+                assert stats.pairs - stats.pairs_gated == len(self.shown)  # also in a second attempt
                 camera = int(self.plan.camera[1])
                 assert (end_mono_ns is not None) == self.cameras[camera].paced
                 assert sum(gap.end_s - gap.start_s for gap in stats.gaps) <= stats.seconds + 1e-9
