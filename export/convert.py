@@ -28,7 +28,7 @@ from edge.model.manifest import Recipe as AppliedRecipe
 from export.bundle import BundleWriter, refuse_existing
 from export.checkpoint.names import EMBEDDING
 from export.checkpoint.source import Checkpoint, open_checkpoint
-from export.graph.decoder import build_decoder
+from export.graph.decoder import build_decoder, build_prefill
 from export.graph.embed import build_embed
 from export.graph.vision import build_vision
 from export.graph.weights import Weights
@@ -113,7 +113,7 @@ def check_whole(path: Path) -> None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = 3
-    for graph in (manifest.graphs.vision, manifest.graphs.embed, manifest.graphs.decoder):
+    for graph in manifest.graphs.all():
         try:
             session = ort.InferenceSession(path / graph.file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has no base class of its own
@@ -143,15 +143,25 @@ def _write_graphs(
         graph = GraphWriter("embed", data)
         build_embed(graph, dims.text, table)
     embed = graph.save(bundle)
+    recipe = weights.recipe
     with bundle.data_file("decoder.data") as data:
         graph = GraphWriter("decoder", data)
-        states = build_decoder(graph, weights, dims.text, table)
+        states = build_decoder(graph, weights.under(recipe.for_decoder()), dims.text, table)
     decoder = graph.save(bundle)
+    prefill = None
+    second = recipe.for_prefill()
+    if second is not None:
+        with bundle.data_file("prefill.data") as data:
+            graph = GraphWriter("prefill", data)
+            copy = weights.again(second)
+            build_prefill(graph, copy, dims.text)
+        weights.applied["prefill"] = set().union(*copy.applied.values())
+        prefill = graph.save(bundle)
     with bundle.data_file("vision.data") as data:
         graph = GraphWriter("vision", data)
         build_vision(graph, weights, dims.vision, checkpoint.processor)
     vision: Graph = graph.save(bundle)
-    return Graphs(vision=vision, embed=embed, decoder=decoder), states
+    return Graphs(vision=vision, embed=embed, decoder=decoder, prefill=prefill), states
 
 
 def _manifest(

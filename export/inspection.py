@@ -117,8 +117,7 @@ def _stored(bundle: Bundle) -> Iterator[tuple[str, int]]:
     import onnx
 
     seen: set[tuple[str, str]] = set()
-    graphs = bundle.manifest.graphs
-    for graph in (graphs.embed, graphs.decoder, graphs.vision):
+    for graph in bundle.manifest.graphs.all():
         try:
             model = onnx.load(bundle.path / graph.file, load_external_data=False)
         except Exception as error:  # protobuf's DecodeError, which onnx does not promise

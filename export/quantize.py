@@ -71,6 +71,20 @@ def quantize(rows: NDArray[np.float32], form: Format) -> Blocks:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows with one scale each: int8 values, shape (rows, K), in -127..127, and scales float32, shape (rows,)."""
+
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+
+
+def quantize_rows(rows: NDArray[np.float32]) -> Rows:
+    """Round to the nearest of 255 steps around 0, per row: float32, shape (n, K), finite."""
+    scales = _nonzero(np.abs(rows).max(axis=1) / np.float32(127))
+    return Rows(np.clip(np.rint(rows / scales[:, None]), -127, 127).astype(np.int8), scales)
+
+
 def dequantize(blocks: Blocks, columns: int, form: Format) -> NDArray[np.float32]:
     """Return what the operators make of the blocks: float32, shape (n, K)."""
     count, per_row = blocks.scales.shape

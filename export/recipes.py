@@ -1,4 +1,4 @@
-"""A recipe: in which precision each class of weights is stored."""
+"""A recipe: in which precision each class of weights is stored, and what is turned before it is rounded."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ WeightClass = Literal["mlp", "attention", "deltanet", "embedding", "head", "visi
 Bits = Literal[4, 8, 32]
 
 WEIGHT_CLASSES: Final[tuple[WeightClass, ...]] = get_args(WeightClass)
+PREFILLED: Final[tuple[WeightClass, ...]] = ("mlp", "attention", "deltanet")  # what a second copy holds
+ROW: Final = 0  # as a block: the whole row
+_TABLES: Final = ("embedding", "head")  # looked up by rows of blocks
 _BLOCKS: Final = (16, 32, 64, 128, 256)  # what MatMulNBits and GatherBlockQuantized both take
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one matrix is stored; ``block`` and ``zero_points`` mean nothing at 32 bits (float32)."""
+    """How one matrix is stored; ``block`` and ``zero_points`` mean nothing at 32 bits (float32).
+
+    Eight bits in a block of ``ROW`` have one scale an output, and their inputs one a token: plain int8 products.
+    """
 
     bits: Bits
-    block: int = 0
+    block: int = ROW
     zero_points: bool = False
 
     @property
@@ -32,13 +38,22 @@ class Format:
         """Whether it is anything but float32."""
         return self.bits != 32
 
+    @property
+    def by_row(self) -> bool:
+        """Whether it has one scale an output."""
+        return self.quantised and self.block == ROW
+
     def __str__(self) -> str:
         if not self.quantised:
             return "float32"
+        if self.by_row:
+            return f"int{self.bits} per row"
         return f"int{self.bits} block {self.block}{' zero points' if self.zero_points else ''}"
 
     def fitted(self, columns: int) -> Format:
         """Return the format with the largest block, up to its own, that divides a row; its own where none does."""
+        if self.by_row:
+            return self
         fits = [block for block in _BLOCKS if block <= self.block and columns % block == 0]
         return Format(self.bits, max(fits, default=self.block), self.zero_points)
 
@@ -48,17 +63,36 @@ FLOAT32: Final = Format(32)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A named choice of formats."""
+    """A named choice of formats.
+
+    Attributes:
+        name: Of the recipe.
+        formats: Of every class.
+        prefill: Format of a second copy of the decoder's layers that is only used for prefill; None for one copy.
+        rotation: Channels that are turned together before inputs are rounded by rows, a power of two; 0: none are.
+    """
 
     name: str
     formats: dict[WeightClass, Format]
+    prefill: Format | None = None
+    rotation: int = 0
+
+    def for_decoder(self) -> Recipe:
+        """Return what the graph is built of that decodes (and prefills, where there is one copy)."""
+        return self if self.prefill is None else Recipe(self.name, self.formats, None, self.rotation)
+
+    def for_prefill(self) -> Recipe | None:
+        """Return what a second graph is built of, or None."""
+        if self.prefill is None:
+            return None
+        return Recipe(self.name, self.formats | dict.fromkeys(PREFILLED, self.prefill), None, self.rotation)
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     bits: Bits
-    block: Literal[16, 32, 64, 128, 256] | None = None
+    block: Literal[16, 32, 64, 128, 256, "row"] | None = None
     zero_points: bool | None = None
 
     @model_validator(mode="after")
@@ -66,10 +100,14 @@ class _Section(BaseModel):
         quantised = self.bits != 32
         if quantised != (self.block is not None) or quantised != (self.zero_points is not None):
             raise ValueError("block and zero_points are needed at 4 and 8 bits, and stand nowhere else")
+        if self.block == "row" and (self.bits != 8 or self.zero_points):
+            raise ValueError("rows have 8 bits and no zero points")
         return self
 
     def format(self) -> Format:
-        return Format(self.bits, self.block or 0, bool(self.zero_points))
+        return Format(
+            self.bits, ROW if self.block in {None, "row"} else int(self.block), bool(self.zero_points)
+        )
 
 
 class _File(BaseModel):
@@ -82,6 +120,14 @@ class _File(BaseModel):
     embedding: _Section
     head: _Section
     vision: _Section
+    prefill: _Section | None = None
+    rotation: Literal[0, 16, 32, 64, 128, 256] = 0
+
+    @model_validator(mode="after")
+    def _tables_have_blocks(self) -> _File:
+        if any(getattr(self, kind).block == "row" for kind in _TABLES):
+            raise ValueError("embedding and head need blocks")
+        return self
 
 
 def recipes_directory() -> Path:
@@ -118,4 +164,6 @@ def load_recipe(name: str) -> Recipe:
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"recipe {path} cannot be read", evidence=[str(error)]) from error
-    return Recipe(read.name, {kind: getattr(read, kind).format() for kind in WEIGHT_CLASSES})
+    formats: dict[WeightClass, Format] = {kind: getattr(read, kind).format() for kind in WEIGHT_CLASSES}
+    second = None if read.prefill is None else read.prefill.format()
+    return Recipe(read.name, formats, second, read.rotation)

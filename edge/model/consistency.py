@@ -24,8 +24,7 @@ def inconsistencies(manifest: Manifest) -> Iterator[str]:
 
 
 def _missing_files(manifest: Manifest) -> Iterator[str]:
-    graphs = manifest.graphs
-    for name in (graphs.vision.file, graphs.embed.file, graphs.decoder.file, TOKENIZER):
+    for name in (*(graph.file for graph in manifest.graphs.all()), TOKENIZER):
         if name not in manifest.files:
             yield f"files: {name} is used and not listed"
     if MANIFEST in manifest.files:
@@ -113,6 +112,11 @@ def _wrong_signatures(manifest: Manifest) -> Iterator[str]:
             },
         ),
     }
+    if graphs.prefill is not None:
+        expected["prefill inputs"] = (graphs.prefill.inputs, expected["decoder inputs"][1])
+        outputs = dict(expected["decoder outputs"][1])
+        del outputs["logits"]
+        expected["prefill outputs"] = (graphs.prefill.outputs, outputs)
     for where, (tensors, wanted) in expected.items():
         found = {tensor.name: tensor for tensor in tensors}
         if len(found) < len(tensors) or found.keys() != wanted.keys():

@@ -21,6 +21,9 @@ from edge.model.sessions import NUMPY, open_session, translated
 CHUNK = 256
 """Tokens of one prefill run. At 0.8B, int4, 128 to 1,024 were equally fast on x86; 512 took 200 MiB more, 1,024 570."""
 
+FEW = 16
+"""Up to so many tokens are prefilled by the decoding graph, also where there is a second one for prefill."""
+
 _epochs = itertools.count()
 
 
@@ -62,6 +65,10 @@ class Decoder:
         graphs = bundle.manifest.graphs
         self.embed_session = open_session(bundle, graphs.embed, threads=threads)  # a look-up: nothing to pack
         self.session = open_session(bundle, graphs.decoder, threads=threads, prepared=prepared)
+        second = graphs.prefill
+        self.prefill_session: Any = second and open_session(
+            bundle, second, threads=threads, prepared=prepared
+        )
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the embeddings of token ids, shape (n, hidden)."""
@@ -129,10 +136,15 @@ class Arena:
             array = np.zeros(shape, NUMPY[state.dtype])
             (self._kv if state.kind == "kv" else self._small).append(array)
             states.append((state.input, state.output, value(array)))
-        for run in (self._chunk_run, self._step_run):
+        # Where there is a second graph for prefill it takes whole chunks; it gives no logits.
+        self._prefill_run: Any = decoder.prefill_session and decoder.prefill_session.io_binding()
+        for run in (self._chunk_run, self._step_run, self._prefill_run):
+            if run is None:
+                continue
             for name, tensor in shared.items():
                 run.bind_ortvalue_input(name, tensor)
-            run.bind_ortvalue_output("logits", logits)
+            if run is not self._prefill_run:
+                run.bind_ortvalue_output("logits", logits)
             for past, present, tensor in states:
                 run.bind_ortvalue_input(past, tensor)
                 run.bind_ortvalue_output(present, tensor)
@@ -201,7 +213,7 @@ class Arena:
             )
 
     def prefill(
-        self, embeds: NDArray[np.float32], positions: NDArray[np.int64], next_pos: int
+        self, embeds: NDArray[np.float32], positions: NDArray[np.int64], next_pos: int, *, logits: bool = True
     ) -> NDArray[np.float32]:
         """Append tokens in chunks.
 
@@ -209,9 +221,11 @@ class Arena:
             embeds: Shape (n, hidden), n >= 1.
             positions: M-RoPE positions, shape (3, n).
             next_pos: Position of the token that comes next when all is in, for `step` and `mark`.
+            logits: Whether they are needed after the last token.
 
         Returns:
-            The logits after the last one, shape (V,): a view that the next run overwrites.
+            The logits after the last one, shape (V,): a view that the next run overwrites; of no meaning where they were
+            not asked for.
 
         Raises:
             ContextFullError: They do not fit; nothing was appended.
@@ -224,13 +238,19 @@ class Arena:
         self._overwrite()
         rows = slice(self.length, self.length + count)
         self._cos[rows], self._sin[rows] = rope_rows(positions, self._decoder.manifest.text)
-        for at in range(0, count, self._decoder.chunk):
-            part = np.ascontiguousarray(embeds[at : at + self._decoder.chunk], np.float32)[None]
-            end = self.length + part.shape[1]
-            places = np.arange(self.length, end, dtype=np.int64)[None]
-            self._chunk_run.bind_ortvalue_input("inputs_embeds", OrtValue.ortvalue_from_numpy(part))
-            self._chunk_run.bind_ortvalue_input("position_ids", OrtValue.ortvalue_from_numpy(places))
-            self._run(self._chunk_run, end)
+        # The second graph gives no logits: the last token goes through the first one, and so do few tokens, for which
+        # reading the weights is most of the work.
+        second = count - (1 if logits else 0) if self._decoder.prefill_session and count > FEW else 0
+        at = 0
+        while at < count:
+            stop = min(at + self._decoder.chunk, second if at < second else count)
+            part = np.ascontiguousarray(embeds[at:stop], np.float32)[None]
+            places = np.arange(self.length, self.length + stop - at, dtype=np.int64)[None]
+            run = self._prefill_run if at < second else self._chunk_run
+            run.bind_ortvalue_input("inputs_embeds", OrtValue.ortvalue_from_numpy(part))
+            run.bind_ortvalue_input("position_ids", OrtValue.ortvalue_from_numpy(places))
+            self._run(run, self.length + stop - at)
+            at = stop
         self.next_pos = next_pos
         return self._logits.reshape(-1)
 
@@ -269,8 +289,9 @@ class Arena:
     def _run(self, binding: Any, end: int) -> None:
         self._last[0] = end - 1
         self._total[()] = end
+        session = self._decoder.prefill_session if binding is self._prefill_run else self._decoder.session
         with translated("decoder"):
-            self._decoder.session.run_with_iobinding(binding)
+            session.run_with_iobinding(binding)
         self.length = end
 
     def _overwrite(self) -> None:

@@ -100,7 +100,7 @@ class Engine:
 
 def _prepared(bundle: Bundle, cache: Path, threads: int) -> Prepared:
     graphs = bundle.manifest.graphs
-    wanted = (graphs.vision, graphs.decoder)
+    wanted = tuple(graph for graph in graphs.all() if graph is not graphs.embed)
     prepared = Prepared(bundle, cache)
     if any(prepared.find(graph) is None for graph in wanted):
         prepared.make(wanted, partial(session_options, threads))

@@ -148,7 +148,7 @@ class Fork:
         run = embedded(parts.decoder, piece, visual)
         with self._arena.exclusive():
             self._return()
-            self._arena.prefill(run.embeds, run.positions, run.next_pos)
+            self._arena.prefill(run.embeds, run.positions, run.next_pos, logits=False)
             return Fork(parts, self._arena, self._arena.mark(), "", (self, run), still=size)
 
     def ask(
@@ -224,7 +224,7 @@ class Fork:
         if self._shown is not None and self._mark.overwritten:
             parent, run = self._shown
             parent._return()  # noqa: SLF001 - a fork of the same chain
-            self._arena.prefill(run.embeds, run.positions, run.next_pos)
+            self._arena.prefill(run.embeds, run.positions, run.next_pos, logits=False)
             self._mark = self._arena.mark()
         else:
             self._arena.rewind(self._mark)

@@ -24,6 +24,7 @@ decoder    inputs_embeds       float32 [1,T,H]
            total_length        int32 []         valid tokens after this chunk
            every state         see ``states``   input and output may be bound to one buffer
            logits (out)        float32 [1,V]    of the chunk's last token
+prefill    as decoder, without logits: it only brings the states forward; not in every bundle
 =========  ==================  ===============  ==========================================================================
 """
 
@@ -73,11 +74,16 @@ class Graph(_Part):
 
 
 class Graphs(_Part):
-    """The three graphs."""
+    """The graphs; ``prefill`` is there where a second copy of the layers makes prefill faster."""
 
     vision: Graph
     embed: Graph
     decoder: Graph
+    prefill: Graph | None = None
+
+    def all(self) -> tuple[Graph, ...]:
+        """Return those that are there."""
+        return tuple(graph for graph in (self.vision, self.embed, self.decoder, self.prefill) if graph)
 
 
 class State(_Part):
@@ -205,7 +211,7 @@ class Manifest(_Part):
 
     def dump(self) -> bytes:
         """Return the file's bytes: indented JSON with a stable order of keys."""
-        return (self.model_dump_json(by_alias=True, indent=1) + "\n").encode()
+        return (self.model_dump_json(by_alias=True, indent=1, exclude_none=True) + "\n").encode()
 
 
 def bundle_hash(manifest_bytes: bytes) -> str:

@@ -173,7 +173,7 @@ class Stream:
                 arena.end_epoch()
                 self._forked = None
             try:
-                arena.prefill(embeds[:ready], positions[:, :ready], self._next_pos)
+                arena.prefill(embeds[:ready], positions[:, :ready], self._next_pos, logits=False)
             except ModelError:
                 self.close()
                 raise

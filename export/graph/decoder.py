@@ -14,7 +14,8 @@ import numpy as np
 from edge.model.manifest import State
 from export.checkpoint.dims import TextDims
 from export.checkpoint.names import HEAD, TEXT
-from export.graph.weights import Matrix, StoredMatrix, Weights, multiply
+from export.graph.products import Products, Scaled, multiply
+from export.graph.weights import Matrix, StoredMatrix, Weights
 from export.graph.writer import MICROSOFT, GraphWriter
 
 _FUSED_ROPE: Final = 16  # GroupQueryAttention rotates by itself only multiples of this many dimensions
@@ -36,56 +37,97 @@ def build_decoder(
     Returns:
         Every state, in the order of the layers.
     """
+    builder, x = _layers(graph, weights, text, prefill=False)
+    graph.output("logits", "float32", (1, text.vocab_rows))
+    row = graph.op("Reshape", x, graph.integers(1, text.hidden))
+    row = builder.rms_norm(row, f"{TEXT}.norm.weight")
+    head = embedding if text.tied else weights.store(graph.data, HEAD, "head")
+    multiply(graph, row, head, to="logits")
+    builder.declare_states()
+    return tuple(builder.states)
+
+
+def build_prefill(graph: GraphWriter, weights: Weights, text: TextDims) -> None:
+    """Add a decoder that only brings the states forward: same inputs and states, no logits.
+
+    It has no head, and of the last layer no more than the states need.
+    """
+    builder, _ = _layers(graph, weights, text, prefill=True)
+    builder.declare_states()
+
+
+def _layers(graph: GraphWriter, weights: Weights, text: TextDims, *, prefill: bool) -> tuple[_Decoder, str]:
     graph.input("inputs_embeds", "float32", (1, "T", text.hidden))
     graph.input("position_ids", "int64", (1, "T"))
     graph.input("rope_cos", "float32", ("M", text.rope_dims // 2))
     graph.input("rope_sin", "float32", ("M", text.rope_dims // 2))
     graph.input("seqlens_k", "int32", (1,))
     graph.input("total_length", "int32", ())
-    graph.output("logits", "float32", (1, text.vocab_rows))
-    builder = _Decoder(graph, weights, text, [])
+    builder = _Decoder(graph, weights, Products(graph, weights), text, [], prefill)
     x = "inputs_embeds"
-    for layer, mixer in enumerate(text.mixers):
-        x = builder.layer(x, layer, linear=mixer == "linear_attention", last=layer == len(text.mixers) - 1)
-    row = graph.op("Reshape", x, graph.integers(1, text.hidden))
-    row = builder.rms_norm(row, f"{TEXT}.norm.weight")
-    head = embedding if text.tied else weights.store(graph.data, HEAD, "head")
-    multiply(graph, row, head, to="logits")
-    for state in builder.states:
-        graph.input(state.input, state.dtype, state.shape)
-        graph.output(state.output, state.dtype, state.shape)
-    return tuple(builder.states)
+    for layer in range(len(text.mixers)):
+        x = builder.layer(x, layer)
+    return builder, x
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoder:
+    """Attributes: ``prefill`` says that no logits are wanted."""
+
     graph: GraphWriter
     weights: Weights
+    products: Products
     text: TextDims
     states: list[State]
+    prefill: bool
 
-    def layer(self, x: str, layer: int, *, linear: bool, last: bool) -> str:
+    def layer(self, x: str, layer: int) -> str:
         """Add one block: x += mixer(norm(x)); x += mlp(norm(x)).
 
         Only the chunk's last token is asked for logits, so behind the last mixer all others are dropped.
         """
-        graph, at = self.graph, f"{TEXT}.layers.{layer}"
+        at, last = f"{TEXT}.layers.{layer}", layer == len(self.text.mixers) - 1
         y = self.rms_norm(x, f"{at}.input_layernorm.weight")
-        mixed = self.delta_net(y, layer, last=last) if linear else self.attention(y, layer, last=last)
-        x = graph.op("Add", self.kept(x, last=last), mixed)
+        if self.prefill and last:
+            self.last_states(y, layer)
+            return x
+        linear = self.text.mixers[layer] == "linear_attention"
+        mixed = (self.delta_net if linear else self.attention)(y, layer, last=last)
+        x = self.products.add(self.kept(x, last=last), mixed)
         y = self.rms_norm(x, f"{at}.post_attention_layernorm.weight")
-        gate = self.weights.linear(graph, y, f"{at}.mlp.gate_proj.weight", "mlp")
-        up = self.weights.linear(graph, y, f"{at}.mlp.up_proj.weight", "mlp")
-        inner = graph.op("Mul", self.silu(gate), up)
-        return graph.op("Add", x, self.weights.linear(graph, inner, f"{at}.mlp.down_proj.weight", "mlp"))
+        gate = self.products.linear(y, f"{at}.mlp.gate_proj.weight", "mlp")
+        up = self.products.unscaled(Scaled(y), f"{at}.mlp.up_proj.weight", "mlp")
+        inner = Scaled(self.graph.op("Mul", self.silu(gate), up.values), up.scale)
+        return self.products.add(x, self.products.unscaled(inner, f"{at}.mlp.down_proj.weight", "mlp"))
 
-    def delta_net(self, y: str, layer: int, *, last: bool) -> str:
+    def last_states(self, y: str, layer: int) -> None:
+        """Add what the states of the last layer need."""
+        if self.text.mixers[layer] == "linear_attention":
+            self.recurrence(y, layer)
+        else:
+            self.cached(y, layer, query="")
+
+    def delta_net(self, y: str, layer: int, *, last: bool) -> Scaled:
         """Add a Gated DeltaNet: convolution, gated delta rule over a [key, value] state a head, gated norm."""
         graph, text, at = self.graph, self.text, f"{TEXT}.layers.{layer}.linear_attn"
-        qkv = self.weights.linear(graph, y, f"{at}.in_proj_qkv.weight", "deltanet")
+        mixed = self.kept(self.recurrence(y, layer), last=last)
+        matrix = f"{at}.in_proj_z.weight"
+        gate = self.products.linear(self.kept(y, last=last), matrix, "deltanet")
+        heads = graph.op("Reshape", mixed, graph.integers(1, -1, text.value_heads, text.value_dim))
+        scale = graph.constant(f"{at}.norm.weight", self.weights.small(f"{at}.norm.weight"))
+        normed = graph.op("SimplifiedLayerNormalization", heads, scale, axis=-1, epsilon=text.eps)
+        flat = graph.op("Reshape", normed, graph.integers(1, -1, text.value_width))
+        gated = graph.op("Mul", flat, self.silu(gate))
+        return self.products.unscaled(Scaled(gated), f"{at}.out_proj.weight", "deltanet")
+
+    def recurrence(self, y: str, layer: int) -> str:
+        """Add convolution and delta rule; both states are brought forward."""
+        graph, text, at = self.graph, self.text, f"{TEXT}.layers.{layer}.linear_attn"
+        qkv = self.products.linear(y, f"{at}.in_proj_qkv.weight", "deltanet")
+        convolved = self.grouped_convolution(qkv, layer) if self.prefill else self.convolution(qkv, layer)
         query, key, value = graph.ops(
             "Split",
-            self.silu(self.convolution(qkv, layer)),
+            self.silu(convolved),
             graph.integers(text.key_width, text.key_width, text.value_width),
             to=("", "", ""),
             axis=-1,
@@ -115,14 +157,7 @@ class _Decoder:
             update_rule="gated_delta",
             scale=text.key_dim**-0.5,
         )
-        mixed = self.kept(mixed, last=last)
-        gate = self.weights.linear(graph, self.kept(y, last=last), f"{at}.in_proj_z.weight", "deltanet")
-        heads = graph.op("Reshape", mixed, graph.integers(1, -1, text.value_heads, text.value_dim))
-        scale = graph.constant(f"{at}.norm.weight", self.weights.small(f"{at}.norm.weight"))
-        normed = graph.op("SimplifiedLayerNormalization", heads, scale, axis=-1, epsilon=text.eps)
-        flat = graph.op("Reshape", normed, graph.integers(1, -1, text.value_width))
-        gated = graph.op("Mul", flat, self.silu(gate))
-        return self.weights.linear(graph, gated, f"{at}.out_proj.weight", "deltanet")
+        return mixed
 
     def convolution(self, x: str, layer: int) -> str:
         """Add a causal depthwise convolution as shifted products: several times faster than the fused operator.
@@ -149,22 +184,66 @@ class _Decoder:
         )
         return graph.op("Sum", *terms)
 
-    def attention(self, y: str, layer: int, *, last: bool) -> str:
+    def grouped_convolution(self, x: str, layer: int) -> str:
+        """Add the same convolution as a grouped one over [1, width, 1, T].
+
+        For whole chunks onnxruntime's blocked kernels are three times faster than shifted products where it has them
+        (x86), and as fast where it has not; for a single token there they are slow.
+        """
+        graph, width, kernel = self.graph, self.text.conv_width, self.text.conv_kernel
+        name = f"{TEXT}.layers.{layer}.linear_attn.conv1d.weight"
+        taps = self.weights.small(name).reshape(width, 1, 1, kernel)
+        state = self.state("conv", (1, kernel - 1, width), layer, "conv")
+        joined = graph.op("Concat", state.input, x, axis=1)  # [1, kernel - 1 + T, width]
+        planes = graph.op("Transpose", graph.op("Unsqueeze", joined, graph.integers(1)), perm=[0, 3, 1, 2])
+        mixed = graph.op(
+            "Conv",
+            planes,
+            graph.constant(name, taps),
+            group=width,
+            kernel_shape=[1, kernel],
+            pads=[0, 0, 0, 0],
+        )
+        graph.op(
+            "Slice",
+            joined,
+            graph.integers(1 - kernel),
+            graph.integers(_END),
+            graph.integers(1),
+            to=state.output,
+        )
+        return graph.op("Squeeze", graph.op("Transpose", mixed, perm=[0, 2, 3, 1]), graph.integers(1))
+
+    def attention(self, y: str, layer: int, *, last: bool) -> Scaled:
         """Add gated attention: q_proj holds, for each head, the rows of its query and then those of its gate."""
         graph, text, at = self.graph, self.text, f"{TEXT}.layers.{layer}.self_attn"
         size, tensor = text.head_dim, f"{at}.q_proj.weight"
         queries = tuple((2 * head * size, (2 * head + 1) * size) for head in range(text.heads))
         gates = tuple((stop, stop + size) for _, stop in queries)
-        query = self.weights.linear(graph, y, Matrix(tensor, tensor, queries), "attention")
-        key = self.weights.linear(graph, y, f"{at}.k_proj.weight", "attention")
-        value = self.weights.linear(graph, y, f"{at}.v_proj.weight", "attention")
+        query = self.products.linear(y, Matrix(tensor, tensor, queries), "attention")
+        mixed = self.cached(y, layer, query)
+        rows = Matrix(f"{at}.q_proj.gate", tensor, gates)
+        gate = self.products.linear(self.kept(y, last=last), rows, "attention")
+        gated = graph.op("Mul", self.kept(mixed, last=last), graph.op("Sigmoid", gate))
+        return self.products.unscaled(Scaled(gated), f"{at}.o_proj.weight", "attention")
+
+    def cached(self, y: str, layer: int, query: str) -> str:
+        """Add attention of queries to all keys so far; keys and values of the chunk are appended.
+
+        Without queries only the appending matters: the operator attends from the keys then, as few heads as it can.
+        """
+        graph, text, at = self.graph, self.text, f"{TEXT}.layers.{layer}.self_attn"
+        size = text.head_dim
+        key = self.products.linear(y, f"{at}.k_proj.weight", "attention")
+        value = self.products.linear(y, f"{at}.v_proj.weight", "attention")
         cache = ("kv", (1, text.kv_heads, "M", size))
         keys, values = self.state(*cache, layer, "key"), self.state(*cache, layer, "value")
-        query = self.head_norm(query, f"{at}.q_norm.weight", text.heads)
         key = self.head_norm(key, f"{at}.k_norm.weight", text.kv_heads)
+        heads = text.heads if query else text.kv_heads
+        query = self.head_norm(query, f"{at}.q_norm.weight", heads) if query else key
         rotary = ["rope_cos", "rope_sin", "position_ids"]
         if text.rope_dims % _FUSED_ROPE:
-            query, key = self.rotated(query, text.heads), self.rotated(key, text.kv_heads)
+            query, key = self.rotated(query, heads), self.rotated(key, text.kv_heads)
             rotary = []
         mixed, *_ = graph.ops(
             "GroupQueryAttention",
@@ -178,15 +257,12 @@ class _Decoder:
             *rotary,
             to=("", keys.output, values.output),
             domain=MICROSOFT,
-            num_heads=text.heads,
+            num_heads=heads,
             kv_num_heads=text.kv_heads,
             do_rotary=int(bool(rotary)),
             scale=size**-0.5,
         )
-        rows = Matrix(f"{at}.q_proj.gate", tensor, gates)
-        gate = self.weights.linear(graph, self.kept(y, last=last), rows, "attention")
-        gated = graph.op("Mul", self.kept(mixed, last=last), graph.op("Sigmoid", gate))
-        return self.weights.linear(graph, gated, f"{at}.o_proj.weight", "attention")
+        return mixed
 
     def rotated(self, x: str, heads: int) -> str:
         """Add a rotation of the leading dimensions of every head by the angles of its token."""
@@ -244,3 +320,9 @@ class _Decoder:
         )
         self.states.append(found)
         return found
+
+    def declare_states(self) -> None:
+        """Make every state an input and an output of the graph."""
+        for state in self.states:
+            self.graph.input(state.input, state.dtype, state.shape)
+            self.graph.output(state.output, state.dtype, state.shape)

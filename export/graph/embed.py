@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from export.checkpoint.dims import TextDims
-from export.graph.weights import StoredMatrix, look_up
+from export.graph.products import look_up
+from export.graph.weights import StoredMatrix
 from export.graph.writer import GraphWriter
 
 

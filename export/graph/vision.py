@@ -13,6 +13,7 @@ import numpy as np
 from export.checkpoint.dims import VisionDims
 from export.checkpoint.names import VISION
 from export.checkpoint.processor import Processor
+from export.graph.products import Products
 from export.graph.weights import Weights
 from export.graph.writer import MICROSOFT, GraphWriter
 
@@ -28,7 +29,7 @@ def build_vision(graph: GraphWriter, weights: Weights, vision: VisionDims, proce
     graph.input("rope_sin", "float32", ("P", vision.head_dim // 2))
     tokens = f"P/{vision.merge**2}"
     graph.output("embeds", "float32", ("N", tokens, vision.out))
-    tower = _Tower(graph, weights, vision)
+    tower = _Tower(graph, weights, Products(graph, weights), vision)
     x = graph.op("Add", tower.patch_embedding(processor), tower.positions())
     for block in range(vision.depth):
         at = f"{VISION}.blocks.{block}"
@@ -42,6 +43,7 @@ def build_vision(graph: GraphWriter, weights: Weights, vision: VisionDims, proce
 class _Tower:
     graph: GraphWriter
     weights: Weights
+    products: Products
     vision: VisionDims
 
     def patch_embedding(self, processor: Processor) -> str:
@@ -113,4 +115,4 @@ class _Tower:
 
     def linear(self, x: str, name: str, to: str = "") -> str:
         """Add a product with bias in the recipe's format."""
-        return self.weights.linear(self.graph, x, f"{name}.weight", "vision", bias=f"{name}.bias", to=to)
+        return self.products.linear(x, f"{name}.weight", "vision", bias=f"{name}.bias", to=to)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from export.bundle import BundleWriter
 from export.checkpoint.tensors import StoredTensor, TensorStore
-from export.graph.weights import Weights, look_up, multiply
+from export.graph.products import look_up, multiply
+from export.graph.weights import Weights
 from export.graph.writer import GraphWriter
 from export.quantize import Blocks, dequantize, quantize
 from export.recipes import FLOAT32, WEIGHT_CLASSES, Bits, Format, Recipe
