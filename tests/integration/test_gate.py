@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.capture.events import CaptureEvent, CaptureJob, Closed, Gated, PairReady
 from edge.capture.file import FileClip
+from edge.capture.live import run_capture
 from edge.demo.world import draw_scene, encode
 from edge.model.preprocess import scale
 from edge.records import ClipStats, Pair, Size
@@ -93,3 +95,33 @@ def test_a_clip_cut_short_by_the_end_of_its_video_keeps_its_last_pair(threshold:
         pairs = list(clip.pairs())
         assert pairs[-1].index == clip.stats().pairs - 1
         assert clip.stats().gate == threshold
+
+
+def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the_grid() -> None:
+    events: list[CaptureEvent] = []
+    job = CaptureJob(
+        camera="yard",
+        source=str(vtest()),
+        size_for=lambda _source: Size(192, 256),
+        resize=scale,
+        fps=FPS,
+        seconds=10.0,
+        origin_mono_ns=0,
+        realtime=False,
+        scale="fast",
+        gate=1.0,
+    )
+    run_capture(
+        job, events.append, lambda: any(isinstance(event, Closed) and event.seq == 2 for event in events)
+    )
+    for seq in range(3):
+        told: list[int] = []
+        for event in events:
+            if isinstance(event, PairReady) and event.seq == seq:
+                told.append(event.pair.index)
+            elif isinstance(event, Gated) and event.seq == seq:
+                told += event.indices
+        assert told == list(range(40))
+        (closed,) = (event for event in events if isinstance(event, Closed) and event.seq == seq)
+        sent = sum(isinstance(event, PairReady) and event.seq == seq for event in events)
+        assert (closed.stats.pairs, closed.stats.pairs_gated, closed.stats.gate) == (40, 40 - sent, 1.0)
