@@ -16,6 +16,7 @@ from edge.capture.live import run_capture
 from edge.demo.world import draw_scene, encode
 from edge.model.preprocess import scale
 from edge.records import ClipStats, Pair, Size
+from edge.share import demo_clip
 from tests.media import vtest
 
 PEOPLE = Path(__file__).parent / "vtest_people.json"
@@ -101,19 +102,17 @@ def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the
     events: list[CaptureEvent] = []
     job = CaptureJob(
         camera="yard",
-        source=str(vtest()),
-        size_for=lambda _source: Size(192, 256),
+        source=str(demo_clip()),
+        size_for=lambda source: source,
         resize=scale,
         fps=FPS,
-        seconds=10.0,
+        seconds=20.0,
         origin_mono_ns=0,
         realtime=False,
         scale="fast",
         gate=1.0,
     )
-    run_capture(
-        job, events.append, lambda: any(isinstance(event, Closed) and event.seq == 2 for event in events)
-    )
+    run_capture(job, events.append, lambda: False)
     for seq in range(3):
         told: list[int] = []
         for event in events:
@@ -121,7 +120,7 @@ def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the
                 told.append(event.pair.index)
             elif isinstance(event, Gated) and event.seq == seq:
                 told += event.indices
-        assert told == list(range(40))
+        assert told == list(range(80))
         (closed,) = (event for event in events if isinstance(event, Closed) and event.seq == seq)
         sent = sum(isinstance(event, PairReady) and event.seq == seq for event in events)
-        assert (closed.stats.pairs, closed.stats.pairs_gated, closed.stats.gate) == (40, 40 - sent, 1.0)
+        assert (closed.stats.pairs, closed.stats.pairs_gated, closed.stats.gate) == (80, 80 - sent, 1.0)
