@@ -103,7 +103,9 @@ def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the
     job = CaptureJob(
         camera="yard",
         source=str(demo_clip()),
-        size_for=lambda source: source,
+        size_for=lambda _source: Size(
+            96, 128
+        ),  # at which two pairs are kept at once, with one dropped between them
         resize=scale,
         fps=FPS,
         seconds=20.0,
