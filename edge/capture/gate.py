@@ -1,11 +1,11 @@
 """Which pairs of a clip are worth the model's time: the gate, one pass, in the capture process, before pixels travel.
 
-Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, while anything
-moves a pair every `MOVING_S`, and while anything moves at the picture's border, one every `BORDER_S`. Beyond these the gate looks for moments. Something *comes* where motion has no
-motion before it to have come from, and *goes* where motion ends and none goes on from it; at the picture's border both
-are looked for again along the border alone, since there somebody may come or go beside somebody who stays. What changed
-too slowly for that is found by comparing with the pair kept last. Before something comes out of stillness, the pair
-before it is kept too.
+Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, while
+anything moves a pair every `MOVING_S`, and while anything moves at the picture's border, one every `BORDER_S`. Beyond
+these the gate looks for moments. Something *comes* where motion has no motion before it to have come from, and *goes*
+where motion ends and none goes on from it; at the border both are looked for again along the border alone, since
+there somebody may come or go beside somebody who stays. What changed too slowly for that is found by comparing with
+the pair kept last. Before something comes into a scene at rest, the pair before it is kept too.
 """
 
 from __future__ import annotations

@@ -184,13 +184,12 @@ class _Outlet:
             self.beat()
 
     def _deliver(self, pairs: list[Pair]) -> None:
-        if pairs:
-            self._tell_gated()  # all of it lies before them
         for pair in pairs:
+            self._tell_gated(before=pair.index)
             self.send(PairReady(self._seq, pair))
 
-    def _tell_gated(self) -> None:
-        dropped = self._sieve.dropped()
+    def _tell_gated(self, *, before: int | None = None) -> None:
+        dropped = self._sieve.dropped(before=before)
         if dropped:
             self.send(Gated(self._seq, dropped))
 

@@ -55,10 +55,10 @@ class Sieve:
         pairs = self._made(self._gate.end(), spare=0)
         return pairs, self._gated, self._in_force
 
-    def dropped(self) -> tuple[int, ...]:
-        """Return the indices of the pairs that were dropped since the last call."""
-        found = tuple(self._dropped)
-        self._dropped.clear()
+    def dropped(self, *, before: int | None = None) -> tuple[int, ...]:
+        """Return the indices of the pairs that were dropped, each once; only those before a pair if one is named."""
+        found = tuple(index for index in self._dropped if before is None or index < before)
+        del self._dropped[: len(found)]
         return found
 
     def _made(self, kept: list[Kept[Chosen[Decoded]]], *, spare: int) -> list[Pair]:

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.capture.events import CaptureEvent, CaptureJob, Closed, Gated, PairReady
 from edge.capture.file import FileClip
+from edge.capture.live import run_capture
 from edge.demo.world import draw_scene, encode
 from edge.model.preprocess import scale
 from edge.records import ClipStats, Pair, Size
+from edge.share import demo_clip
 from tests.media import vtest
 
 PEOPLE = Path(__file__).parent / "vtest_people.json"
@@ -93,3 +96,33 @@ def test_a_clip_cut_short_by_the_end_of_its_video_keeps_its_last_pair(threshold:
         pairs = list(clip.pairs())
         assert pairs[-1].index == clip.stats().pairs - 1
         assert clip.stats().gate == threshold
+
+
+def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the_grid() -> None:
+    events: list[CaptureEvent] = []
+    job = CaptureJob(
+        camera="yard",
+        source=str(demo_clip()),
+        size_for=lambda _source: Size(
+            96, 128
+        ),  # at which two pairs are kept at once, with one dropped between them
+        resize=scale,
+        fps=FPS,
+        seconds=20.0,
+        origin_mono_ns=0,
+        realtime=False,
+        scale="fast",
+        gate=1.0,
+    )
+    run_capture(job, events.append, lambda: False)
+    for seq in range(3):
+        told: list[int] = []
+        for event in events:
+            if isinstance(event, PairReady) and event.seq == seq:
+                told.append(event.pair.index)
+            elif isinstance(event, Gated) and event.seq == seq:
+                told += event.indices
+        assert told == list(range(80))
+        (closed,) = (event for event in events if isinstance(event, Closed) and event.seq == seq)
+        sent = sum(isinstance(event, PairReady) and event.seq == seq for event in events)
+        assert (closed.stats.pairs, closed.stats.pairs_gated, closed.stats.gate) == (80, 80 - sent, 1.0)

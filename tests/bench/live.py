@@ -1,0 +1,62 @@
+"""How long after a clip's end its answers come when the whole service watches a video as if it were a camera.
+
+usage: python -m tests.bench.live VIDEO BUNDLE [--gate off]
+
+The video is played at its own pace; its first clip of a minute is what counts. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.broker import Mosquitto, Subscriber, eventually
+from tests.service import EDGE, Heard, Service
+
+CLIP_S = 60.0
+LIMIT_S = 400.0
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.live", description=__doc__)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--gate", choices=("auto", "off"), default="auto")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / "broker").mkdir()
+        (home / "bundle").symlink_to(args.bundle.resolve())
+        sources: dict[str, dict[str, object]] = {"cam": {"source": str(args.video.resolve())}}
+        with Mosquitto(home / "broker") as broker, Subscriber(broker, "edgeclip/v1/d/#") as subscriber:
+
+            def heard() -> Heard:
+                return Heard(item for item in subscriber.received if not item.retain)
+
+            more = f'[gate]\nmode = "{args.gate}"\n'
+            with Service(home, broker, sources, seconds=CLIP_S, more=more, command=EDGE):
+                eventually(
+                    lambda: bool(heard().answered("spatial")), "the first clip is answered", within_s=LIMIT_S
+                )
+            first = [answer for answer in heard().answers if answer["seq"] == 0]
+    rows = []
+    for answer in first:
+        made = answer["provenance"]
+        late_s = made["latency"]["after_end"]
+        work_s = sum(made["latency"][stage] for stage in ("capture", "vision", "prefill", "decode"))
+        rows.append(
+            {"prompt": answer["prompt"], "after_end_s": late_s, "work_s": work_s, "pairs": made["pairs"]}
+        )
+        sys.stdout.write(
+            f"{answer['prompt']:>8}: {late_s:.1f} s after the clip's end, {work_s:.1f} s of work, "
+            f"{made['pairs']} of {made['pairs_offered']} pairs, {made['tokens_out']} tokens\n"
+        )
+    sys.stdout.write(json.dumps({"gate": args.gate, "answers": rows}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
