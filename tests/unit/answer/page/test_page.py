@@ -197,6 +197,7 @@ def test_what_was_worked_out_and_how_sure_the_model_was_stands_beside_the_words(
     said = Document(page(CALM)).said
     for words in (
         "3 people", "1 vehicle", "0 animals", "rests on 12 pairs of frames, confidence 0.40", "Nearest: calm words",
+        "0:40 calm words the model was shown nothing of this span",
         "Free: lower", "headline 0.25", "The sharp picture that the model was shown, at 0:59.9", "640 \N{MULTIPLICATION SIGN} 480",
         "unsure calm words door, confidence 0.80, not calibrated; yes at first, no at a second look",
         "yes calm words car", "no calm words dog, confidence 0.70, not calibrated",
