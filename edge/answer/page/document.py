@@ -57,7 +57,7 @@ def _sections(view: View, first: Answer) -> list[Html]:
     shown += [_asked(view, answer) for answer in answers if answer.kind == "ask" and answer is not first]
     shown += [watches(answer) for answer in answers if answer.watches]
     shown.append(timeline(view))
-    shown += places(view)
+    shown += places(view, first)
     shown += [work(view.report), origin(view), trust(view.report)]
     return shown
 
@@ -83,13 +83,11 @@ def _header(view: View, first: Answer) -> Html:
         parts.append(
             tag("p", tag("b", "Do not rely on this. "), view.report.note, class_="warning", role="note")
         )
-    if first.kind == "ask":
+    if first.kind != "summary" and view.words(first.prompt):
         parts.append(tag("p", view.words(first.prompt), class_="question", dir="auto"))
-        parts.append(_heading(first.text))
-    else:
-        parts.append(_heading(first.headline))
-        if first.summary:
-            parts.append(tag("p", first.summary, class_="lead", dir="auto"))
+    parts.append(_heading(first.text or first.headline))
+    if first.summary:
+        parts.append(tag("p", first.summary, class_="lead", dir="auto"))
     parts.append(standing(first))
     parts.append(_figures(view, first))
     return tag("header", *parts)

@@ -20,16 +20,21 @@ _LABEL_CHARS = 22
 _PLACES_BYTES = 500_000
 
 
-def places(view: View) -> list[Html]:
-    """Return one section per answer that has boxes or was asked for them."""
+def places(view: View, first: Answer) -> list[Html]:
+    """Return one section per answer that has boxes or was asked for them.
+
+    Args:
+        view: What to show.
+        first: The answer that heads the page, and is not said twice.
+    """
     answers = [answer for answer in view.report.answers if answer.kind == "spatial" or answer.objects]
     return [
-        _section(answer, view.places.get(answer.id), index, len(answers))
+        _section(answer, view.places.get(answer.id), index, len(answers), heads=answer is first)
         for index, answer in enumerate(answers)
     ]
 
 
-def _section(answer: Answer, shot: Still | None, index: int, count: int) -> Html:
+def _section(answer: Answer, shot: Still | None, index: int, count: int, *, heads: bool) -> Html:
     found = marks(answer.objects)
     arrows = [(relation, arrow(relation, found)) for relation in answer.relations]
     drawn = [made for _, made in arrows if made is not None]
@@ -63,8 +68,7 @@ def _section(answer: Answer, shot: Still | None, index: int, count: int) -> Html
     return tag(
         "section",
         tag("h2", "Where things are", id=heading),
-        tag("p", answer.headline, class_="lead", dir="auto"),
-        standing(answer),
+        *([] if heads else [tag("p", answer.headline, class_="lead", dir="auto"), standing(answer)]),
         tag("div", *parts, tag("div", *words), class_="places"),
         aria_labelledby=heading,
     )

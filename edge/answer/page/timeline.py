@@ -185,13 +185,15 @@ def _cards(view: View, events: Sequence[Event]) -> Html:
 
 
 def _basis(event: Event) -> Html:
-    """Return what an event rests on, as far as that is known."""
+    """Return what an event rests on."""
     if not event.valid:
         return tag("p", "impossible times, as the model wrote them", class_="flag")
-    said = [] if event.evidence is None else [f"rests on {plural(event.evidence.pairs, 'pair')} of frames"]
+    if event.evidence is None:
+        return tag("p", "the model was shown nothing of this span", class_="flag")
+    said = [f"rests on {plural(event.evidence.pairs, 'pair')} of frames"]
     if event.confidence is not None:
         said.append(f"confidence {event.confidence:.2f}")
-    return tag("p", ", ".join(said), class_="basis") if said else Html("")
+    return tag("p", ", ".join(said), class_="basis")
 
 
 def _picture_of(view: View, event: Event) -> Still | None:

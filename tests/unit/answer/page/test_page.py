@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.answer.page.document import page
-from edge.answer.page.view import Seen, View
+from edge.answer.page.view import Asked, Seen, View
 from edge.messages import Event, Relation
 from tests.page_material import HOSTILE, answer, seen, view
 
@@ -197,6 +198,7 @@ def test_what_was_worked_out_and_how_sure_the_model_was_stands_beside_the_words(
     said = Document(page(CALM)).said
     for words in (
         "3 people", "1 vehicle", "0 animals", "rests on 12 pairs of frames, confidence 0.40", "Nearest: calm words",
+        "0:40 calm words the model was shown nothing of this span",
         "Free: lower", "headline 0.25", "The sharp picture that the model was shown, at 0:59.9", "640 \N{MULTIPLICATION SIGN} 480",
         "unsure calm words door, confidence 0.80, not calibrated; yes at first, no at a second look",
         "yes calm words car", "no calm words dog, confidence 0.70, not calibrated",
@@ -228,6 +230,15 @@ def test_a_question_heads_its_page() -> None:
     document = Document(page(view("x", answer("ask", "It is a parcel."))))
     assert [text for where, text in document.texts if where == "h1"] == ["It is a parcel."]
     assert "No event" in document.said or "named no event" in document.said
+
+
+def test_a_question_for_places_heads_its_page_and_is_answered_once() -> None:
+    spatial = answer("spatial", "A dog by a tree")
+    document = Document(page(replace(view("x", spatial), asked=(Asked("spatial", "Where is the dog?"),))))
+    assert [text for where, text in document.texts if where == "h1"] == ["A dog by a tree"]
+    words = [text for where, text in document.texts if where == "p"]
+    assert words.count("Where is the dog?") == 1
+    assert words.count("A dog by a tree") == 0
 
 
 def test_a_page_without_pictures_still_says_everything() -> None:
