@@ -187,21 +187,25 @@ class Census:
     """What a bundle has to compute and to read, counted in its graphs; a multiply-add is two operations.
 
     Attributes:
-        cell_int_ops: Integer matrix work of the vision tower for one cell of a pair, the 32 x 32 pixels that become a
-            token.
+        cell_block_ops: Matrix work of the vision tower for one cell of a pair, the 32 x 32 pixels that become a token,
+            with weights in blocks of integers.
+        cell_row_ops: The same with one scale per row of integers, which is faster.
         cell_float_ops: The same in floating point: the patch embedding.
         cells_float_ops: Of attention in the tower, per pair of cells of one pair.
-        token_int_ops: Integer matrix work of the decoder for one token of a prompt, without the head.
-        token_float_ops: The same in floating point: small products, and the delta rule.
+        token_block_ops: Matrix work of the decoder for one token of a prompt, without the head; as above.
+        token_row_ops: As above.
+        token_float_ops: As above, small products, and the delta rule.
         context_float_ops: Of attention, per token and token before it.
         word_bytes: Weights and recurrent state that one written token reads, head included, and writes.
         context_bytes: Of the cache that it reads, per token before it.
     """
 
-    cell_int_ops: float
+    cell_block_ops: float
+    cell_row_ops: float
     cell_float_ops: float
     cells_float_ops: float
-    token_int_ops: float
+    token_block_ops: float
+    token_row_ops: float
     token_float_ops: float
     context_float_ops: float
     word_bytes: float

@@ -232,11 +232,13 @@ def _scene(
 
 
 def _counted(found: Census, cells: int) -> Counted:
-    pair = cells * (found.cell_int_ops + found.cell_float_ops + cells * found.cells_float_ops)
+    pair = cells * (
+        found.cell_block_ops + found.cell_row_ops + found.cell_float_ops + cells * found.cells_float_ops
+    )
     return Counted(
         cells_per_pair=cells,
         pair_gops=round(pair / 1e9, 3),
-        token_gops=round((found.token_int_ops + found.token_float_ops) / 1e9, 4),
+        token_gops=round((found.token_block_ops + found.token_row_ops + found.token_float_ops) / 1e9, 4),
         token_gops_per_1000_before=round(1000 * found.context_float_ops / 1e9, 4),
         word_mb=round(found.word_bytes / 1e6, 2),
         word_mb_per_1000_before=round(1000 * found.context_bytes / 1e6, 3),

@@ -23,7 +23,7 @@ from typing import Literal
 
 from edge.answer.prompts import for_camera
 from edge.daemon.effects import Answered, Ask, Begin, Effect, End, More
-from edge.daemon.lane import Lane, away, ended
+from edge.daemon.lane import Lane, away, ended, next_lane
 from edge.daemon.orders import Orders
 from edge.daemon.questions import Questions
 from edge.daemon.recording import Now, Recording, Timeline
@@ -70,7 +70,7 @@ class Dispatcher:
         self._orders = Orders()
         self._now_ns = 0  # CLOCK_MONOTONIC when last told
         self._rest_until_ns: int | None = None  # no clip is begun before
-        self._lost = 0
+        self.lost_clips = 0  # skipped because the model could not keep up
 
     # --- what others may ask ---
 
@@ -106,11 +106,6 @@ class Dispatcher:
             return 0.0
         late_s = (now.mono_ns - lane.timeline.start_mono_ns(lane.next_seq)) / 1e9
         return late_s if late_s > GRACE_S else 0.0
-
-    @property
-    def lost_clips(self) -> int:
-        """How many clips were skipped because the model could not keep up."""
-        return self._lost
 
     def late_clips(self, now: Now) -> float:
         """Return for how long the oldest whole clip has waited for the model, in lengths of a clip."""
@@ -180,8 +175,9 @@ class Dispatcher:
         if clip is not None and lane.paused:
             clip.withhold([pair.index])
         elif clip is not None:
-            if clip.offer(pair, lane.source_size) and not self._orders.works and clip is not self._hand:
-                self._spare(lane, clip)
+            clip.offer(pair, lane.source_size)
+            if not (self._orders.works or lane.lossless or clip is self._hand):
+                clip.spare(self._orders.reason)
             effects += self._feed()
         return effects
 
@@ -295,7 +291,7 @@ class Dispatcher:
                 while lane.waiting:
                     effects.append(self._skip(lane.waiting.popleft(), orders.reason, orders.detail))
                 if lane.open is not None and lane.open is not self._hand:
-                    self._spare(lane, lane.open)
+                    lane.open.spare(orders.reason)
         return effects + self._feed()
 
     # --- operator ---
@@ -448,25 +444,16 @@ class Dispatcher:
         return self._model == "busy" and self._hungry and not self._told_end and spare
 
     def _choose(self) -> Recording | None:
-        """Return the next clip: a whole one before one being recorded, the camera served longest ago first.
-
-        With several cameras a clip that is begun early may hold up the others, but at most until it ends, and then no
-        clip is begun early before all whole ones are done.
-        """
-        if self._stopping or self._rest_until_ns is not None or not self._orders.works:
+        """Return the next clip; None if there is none, or none may be begun."""
+        orders = self._orders
+        if self._stopping or self._rest_until_ns is not None or not orders.works:
             return None
-        whole = [lane for lane in self._lanes.values() if lane.waiting]
-        growing = [
-            lane
-            for lane in self._lanes.values()
-            if lane.open and lane.open.ready() and not self._orders.rests
-        ]
-        if not whole and not growing:
+        lane = next_lane(self._lanes.values(), early=not orders.rests)
+        if lane is None:
             return None
-        lane = min(whole or growing, key=lambda lane: lane.turn)
         self._turns += 1
         lane.turn = self._turns
-        return lane.waiting.popleft() if whole else lane.open
+        return lane.waiting.popleft() if lane.waiting else lane.open
 
     def _attempt_over(self, detail: str) -> list[Effect]:
         """Keep the clip in hand for another attempt, or give it up."""
@@ -492,13 +479,8 @@ class Dispatcher:
         """Give up a clip for newer ones."""
         if self._orders.rests:
             return self._skip(clip, self._orders.reason, self._orders.detail)
-        self._lost += 1
+        self.lost_clips += 1
         return self._skip(clip, "backlog", f"{self._backlog} newer clips wait for the model")
-
-    def _spare(self, lane: Lane, clip: Recording) -> None:
-        """Hold no pictures of a clip that will be skipped; a lossless source stands still instead."""
-        if not lane.lossless:
-            clip.spare(self._orders.reason)
 
     def _skip(self, clip: Recording, reason: SkipReason, detail: str) -> Effect:
         return self._end(clip, "skipped", reason=reason, detail=detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -73,6 +74,22 @@ class Lane:
             return self.recorded_s(clip, fps)
         elapsed_s = (now.mono_ns - self.timeline.start_mono_ns(clip.plan.seq)) / 1e9
         return min(max(elapsed_s, 0.0), clip.plan.seconds)
+
+
+def next_lane(lanes: Iterable[Lane], *, early: bool) -> Lane | None:
+    """Return the lane whose clip is next: a whole one before one being recorded, the camera served longest ago first.
+
+    With several cameras a clip that is begun early may hold up the others, but at most until it ends, and then no clip is
+    begun early before all whole ones are done.
+
+    Args:
+        lanes: All of them.
+        early: Whether a clip may be begun that is still being recorded.
+    """
+    lanes = tuple(lanes)
+    whole = [lane for lane in lanes if lane.waiting]
+    growing = [lane for lane in lanes if early and lane.open is not None and lane.open.ready()]
+    return min(whole or growing, key=lambda lane: lane.turn, default=None)
 
 
 def away(clip: Recording) -> str:

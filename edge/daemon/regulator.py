@@ -8,7 +8,18 @@ from dataclasses import replace
 
 from edge.daemon.orders import Orders
 from edge.host.budget import Costs, Need, allot, clip_s, learn, seen
-from edge.host.governor import Inputs, Limits, Standing, Wish, advance, skip_cause, wishes
+from edge.host.governor import (
+    DEFER,
+    RUNGS,
+    SHORT,
+    Inputs,
+    Limits,
+    Standing,
+    Wish,
+    advance,
+    skip_cause,
+    wishes,
+)
 from edge.messages import Answer
 
 RECENT = 3  # clips of a camera, the fullest of which is expected to come again
@@ -41,6 +52,7 @@ class Regulator:
         self._needs: dict[str, Need] = {}
         self._kept: dict[str, deque[int]] = {}
         self._lost = 0
+        self._over = False  # even the least work on every clip is more than the power's cap allows
 
     @property
     def machine(self) -> Standing:
@@ -82,7 +94,7 @@ class Regulator:
         idle = self._machine.what.rests or not self._machine.what.works
         # Clips that are late because nobody works on them say nothing of the machine.
         inputs = replace(inputs, lost_clips=lost, late_clips=0.0 if idle else inputs.late_clips)
-        self._wishes = wishes(inputs, self.limits, self._wishes)
+        self._wishes = (*wishes(inputs, self.limits, self._wishes), self._capped())
         self._machine = advance(self._machine, self._wishes, now_s)
         for camera, rung in self._allotted().items():
             standing = self._cameras.get(camera, Standing(rung=rung, causes=("budget",) if rung else ()))
@@ -97,6 +109,14 @@ class Regulator:
             clip_s(self.costs, need, orders.standing(camera).what) for camera, need in self._needs.items()
         )
         return round(work_s / self._seconds, 3)
+
+    def _capped(self) -> Wish:
+        """Defer clips where the operator's cap on power leaves no room for a look at each; a cap that is just met holds."""
+        if not self.limits.cap_w or self.costs is None or not self._needs:
+            return Wish("power")
+        least_s = sum(clip_s(self.costs, need, RUNGS[SHORT]) for need in self._needs.values())
+        self._over = least_s > self._limit_s * (0.9 if self._over else 1.0)
+        return Wish("power", floor=DEFER if self._over else 0)
 
     def _allotted(self) -> Mapping[str, int]:
         return {} if self.costs is None else allot(self.costs, self._needs, self._limit_s)

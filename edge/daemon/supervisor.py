@@ -25,21 +25,7 @@ from edge.config import Settings, cache_directory
 from edge.daemon import health
 from edge.daemon.alerts import NOTE, Alerts
 from edge.daemon.cameras import Camera
-from edge.daemon.children import (
-    AnswerReady,
-    Asked,
-    Child,
-    ClipFailed,
-    Fatal,
-    Idle,
-    InferenceJob,
-    InferenceMain,
-    Loaded,
-    Lost,
-    NeedPairs,
-    inference_main,
-    log_to_stderr,
-)
+from edge.daemon.children import Child, InferenceMain, Loaded, inference_main, log_to_stderr
 from edge.daemon.dispatch import Dispatcher
 from edge.daemon.effects import (
     Answered,
@@ -53,27 +39,24 @@ from edge.daemon.effects import (
     More,
     Unasked,
 )
+from edge.daemon.model import Model
 from edge.daemon.operator import Operator
 from edge.daemon.recording import Now
-from edge.daemon.slots import Slot
 from edge.daemon.startup import checked, signals
 from edge.daemon.steward import Steward
 from edge.deliver.announcer import Announcer
 from edge.deliver.mqtt import Publisher
 from edge.deliver.outbox import ClipRow, Dropped, Outbox, Outgoing
 from edge.deliver.topics import Topics
-from edge.errors import BundleError, EdgeError, ModelError
+from edge.errors import EdgeError
 from edge.host.notify import Notifier
 from edge.host.sensors import SYS, clock_synced, rss_mib
 from edge.messages import Answer, CameraHealth, Health
 
 TURN_S = 0.5  # the loop turns at least so often
-INFERENCE_SILENT_S = 300.0  # one step of the model takes less on the slowest machine
-LOAD_S = 600.0  # and so does hashing a bundle on a slow card, and loading it
 STOP_S = 5.0  # for the clip in hand, when the service is asked to stop
 CLOSE_S = 3.0  # for the broker then
 DRAIN_S = 10.0  # for the broker when all files have ended
-FRUITLESS = 5  # processes in a row that die while they load the model for the first time
 
 log = logging.getLogger(__name__)
 
@@ -195,10 +178,19 @@ class Supervisor:
         )
         if settings.commands.enabled:
             self._publisher.subscribe(topics.commands(), self._operator.arrived)
-        self._inference_main = inference
-        self._inference = Slot()
-        self._inference_waits = False  # for us, so its silence means nothing
-        self._loaded: Loaded | None = None
+        self._model = Model(
+            settings,
+            inference,
+            self.inbox,
+            self._dispatcher,
+            carry_out=self._carry_out,
+            told=self._told,
+            asked=self._operator.answered,
+            ready=self._model_ready,
+            lost=self._report_soon,
+            fail=self._fail,
+            stopping=lambda: self._stop_s is not None,
+        )
         self._begun_s = time.monotonic()
         self._synced = clock_synced()
         self._second_s = 0.0  # when the slow part of a turn is due
@@ -218,7 +210,7 @@ class Supervisor:
         self._post(self._alerts.begin(), self._alerts.notes())
         self._publisher.start()
         try:
-            self._start_inference()
+            self._model.start()
             while not self._finished():
                 self._turn()
             self._carry_out(self._dispatcher.abandon())
@@ -231,12 +223,12 @@ class Supervisor:
 
     @property
     def _ready(self) -> bool:
-        return self._loaded is not None and self._stop_s is None
+        return self._model.loaded is not None and self._stop_s is None
 
     def _finished(self) -> bool:
         if self._stop_s is not None:
             return self._dispatcher.settled or time.monotonic() >= self._stop_s
-        return self._loaded is not None and self._dispatcher.all_ended and self._dispatcher.settled
+        return self._model.loaded is not None and self._dispatcher.all_ended and self._dispatcher.settled
 
     def _turn(self) -> None:
         with suppress(queue.Empty):
@@ -250,7 +242,9 @@ class Supervisor:
             if self._stop_s is None:
                 self._carry_out(self._dispatcher.tick(self._now()))
                 self._steward.tick(self._now())
-                self._watch()
+                self._model.watch()
+                for camera in self._cameras:
+                    camera.watch()
             if time.monotonic() >= self._health_s:
                 self._report()
             if self._publisher.alive:  # nobody else would notice that delivery is dead
@@ -265,10 +259,8 @@ class Supervisor:
             self._stop(STOP_S)
         elif child is None:
             self._operator.take(message)
-        elif child is self._inference.child:
-            child.handled()
-            self._inference.heard()
-            self._from_inference(message)
+        elif child is self._model.slot.child:
+            self._model.take(message)
         else:
             for camera in self._cameras:
                 if child is camera.slot.child:
@@ -282,95 +274,23 @@ class Supervisor:
         if self._ready:
             self._notifier.ready()
 
-    def _watch(self) -> None:
-        """Start again what is due, and kill what hangs."""
-        if self._inference.due():
-            self._start_inference()
-        limit_s = INFERENCE_SILENT_S if self._inference.spoken else LOAD_S
-        if not self._inference_waits and self._inference.kill_if_silent(limit_s):
-            log.error("inference has made no progress for %.0f s: it is killed", limit_s)
-        for camera in self._cameras:
-            camera.watch()
-
     def _now(self) -> Now:
         return Now(time.monotonic_ns(), time.time_ns(), self._synced)
 
     # --- Inference ---------------------------------------------------------------------------------------------------
 
-    def _start_inference(self) -> None:
-        clip, commands = self._settings.clip, self._settings.commands
-        job = InferenceJob(
-            bundle=self._settings.bundle.path,
-            cache=cache_directory(),
-            threads=self._settings.engine.threads,
-            device=self._settings.device.id,
-            ticks=round(clip.seconds * clip.fps),
-            keep_clips=commands.keep_clips if commands.enabled else 0,
-            ask_tokens=commands.max_tokens if commands.enabled else 0,
-        )
-        self._inference_waits = False
-        try:
-            self._inference.started(Child("inference", self._inference_main, job, self.inbox))
-        except OSError as error:
-            log.warning("inference cannot be started: %s", error)
-            self._inference_lost()
+    def _told(self, answer: Answer) -> Answer:
+        return self._steward.answered(answer, self._now())
 
-    def _from_inference(self, message: Any) -> None:
-        self._inference_waits = isinstance(message, (Idle, NeedPairs))
-        match message:
-            case Loaded():
-                self._model_loaded(message)
-            case Idle():
-                self._carry_out(self._dispatcher.model_ready())
-            case NeedPairs():
-                self._carry_out(self._dispatcher.need_pairs())
-            case AnswerReady(answer):
-                self._inference.fruitful = True
-                self._carry_out(self._dispatcher.answered(self._steward.answered(answer, self._now())))
-            case Asked():
-                self._inference.fruitful = True
-                self._dispatcher.asked()
-                self._operator.answered(message)
-            case ClipFailed(detail):
-                log.error("the model failed on a clip: %s", detail)
-                self._carry_out(self._dispatcher.model_failed(detail))
-            case Fatal(error):
-                # A bundle does not mend itself, and what never loaded never will.
-                if self._loaded is None or isinstance(error, BundleError):
-                    self._fail(error)
-                else:
-                    log.error("inference: %s", error.render())
-            case Lost():
-                self._inference_lost()
-
-    def _model_loaded(self, loaded: Loaded) -> None:
+    def _model_ready(self, loaded: Loaded, first: bool) -> None:  # noqa: FBT001  # a callback's argument
         """Start the cameras, the first time: that is when time begins."""
-        first = self._loaded is None
-        self._loaded = loaded
         self._steward.loaded(loaded, self._now())
-        log.info("the model %s is loaded%s", loaded.model, f" ({loaded.note})" if loaded.note else "")
         if first and self._stop_s is None:
             for camera in self._cameras:
                 camera.begin(loaded, self._outbox.next_seq(camera.name))
             self._operator.begin()
             self._notifier.ready()
             self._report_soon()
-
-    def _inference_lost(self) -> None:
-        how = self._inference.lost()
-        self._carry_out(self._dispatcher.model_lost(f"the inference process died ({how})"))
-        if self._stop_s is not None:
-            return
-        log.error("inference died (%s)", how)
-        self._report_soon()
-        if self._loaded is None and self._inference.fruitless >= FRUITLESS:
-            self._fail(
-                ModelError(
-                    f"the inference process died {FRUITLESS} times before the model was loaded",
-                    evidence=[f"the last time: {how}"],
-                    next_step="Look for the kernel's out-of-memory messages, or take a smaller bundle.",
-                )
-            )
 
     # --- What is to be done ------------------------------------------------------------------------------------------
 
@@ -400,15 +320,14 @@ class Supervisor:
                 case Unasked():
                     self._operator.unasked(effect)
                 case Begin() | More() | End() | Ask():
-                    if self._inference.child is not None:
-                        self._inference_waits = False
-                        self._inference.heard_s = time.monotonic()
-                        self._inference.child.send(effect)
-                        if isinstance(effect, Begin):
-                            self._steward.begin([self._inference.child.pid, *self._captures()], self._now())
+                    self._model.give(effect)
+                    if isinstance(effect, Begin):
+                        self._steward.begin([child.pid for child in self._children], self._now())
 
-    def _captures(self) -> list[int]:
-        return [camera.slot.child.pid for camera in self._cameras if camera.slot.child is not None]
+    @property
+    def _children(self) -> list[Child]:
+        slots = (self._model.slot, *(camera.slot for camera in self._cameras))
+        return [slot.child for slot in slots if slot.child is not None]
 
     def _post(self, messages: Sequence[Outgoing], notes: Mapping[str, str] | None = None) -> None:
         self._tell_dropped(self._outbox.add(messages, notes))
@@ -482,12 +401,11 @@ class Supervisor:
         missing = {
             camera.name: self._dispatcher.missing_s(camera.name, self._now()) for camera in self._cameras
         }
-        children = [slot.child for slot in (self._inference, *(c.slot for c in self._cameras)) if slot.child]
         return health.health(
             device=self._settings.device.id,
             synced=self._synced,
             uptime_s=time.monotonic() - self._begun_s,
-            loaded=self._loaded,
+            loaded=self._model.loaded,
             total=health.coverage(rows.values(), missing_s=sum(missing.values())),
             cameras=[
                 CameraHealth(
@@ -504,19 +422,19 @@ class Supervisor:
                 for camera in self._cameras
             ],
             engine=self._engine_state(),
-            engine_restarts=self._inference.restarts,
+            engine_restarts=self._model.slot.restarts,
             waiting=self._outbox.stats(),
             trouble=self._outbox.degraded or self._outbox.notice,
             commands=self._operator.totals(),
-            rss=rss_mib() + sum(rss_mib(child.pid) for child in children),
+            rss=rss_mib() + sum(rss_mib(child.pid) for child in self._children),
             temperature_c=self._steward.temperature_c,
             governor=self._steward.health(),
         )
 
     def _engine_state(self) -> Literal["starting", "idle", "busy", "stopped"]:
-        if self._inference.child is None and (self._stop_s is not None or self._finished()):
+        if self._model.slot.child is None and (self._stop_s is not None or self._finished()):
             return "stopped"
-        if self._loaded is None or self._inference.child is None or not self._inference.spoken:
+        if not self._model.speaks:
             return "starting"
         return "busy" if self._dispatcher.busy else "idle"
 
@@ -543,9 +461,7 @@ class Supervisor:
         self._notifier.stopping()
         for camera in self._cameras:
             camera.stop()
-        if self._inference.child is not None:
-            self._inference.child.close()
-            self._inference.child = None
+        self._model.close()
         for camera in self._cameras:
             camera.close(patience_s=1.0)
         self._steward.save()

@@ -218,14 +218,17 @@ def predicted(census: Census, device: Device, *, cells: float, pair_tokens: floa
         pair_tokens: Tokens of a pair beside its cells.
     """
 
-    def seconds(int_ops: float, float_ops: float) -> float:
-        return int_ops / (device.int8_gops * 1e9) + float_ops / (device.fp32_gops * 1e9)
+    def seconds(block_ops: float, row_ops: float, float_ops: float) -> float:
+        return (
+            block_ops / device.block_gops + row_ops / device.row_gops + float_ops / device.fp32_gops
+        ) / 1e9
 
-    token_s = seconds(census.token_int_ops, census.token_float_ops)
+    token_s = seconds(census.token_block_ops, census.token_row_ops, census.token_float_ops)
+    cell_float_ops = census.cell_float_ops + cells * census.cells_float_ops
     return Costs(
-        cell_s=seconds(census.cell_int_ops, census.cell_float_ops + cells * census.cells_float_ops),
+        cell_s=seconds(census.cell_block_ops, census.cell_row_ops, cell_float_ops),
         token_s=token_s,
-        bend=seconds(0.0, census.context_float_ops) / token_s,
+        bend=seconds(0.0, 0.0, census.context_float_ops) / token_s,
         word_s=WORD_S + census.word_bytes / (device.memory_gbs * 1e9),
         word_bend=census.context_bytes / census.word_bytes,
         pair_tokens=pair_tokens,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
+from typing import Literal
 
 from edge.errors import BundleError
 from edge.model.bundle import Bundle
@@ -17,7 +18,9 @@ from edge.records import Census
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DELTA_OPS = 7  # per element of a recurrent state: decay, two products with it, the rank-one update
-_PRODUCTS = ("MatMul", "MatMulNBits", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat")
+_FLOAT = ("MatMul", "FusedMatMul")
+_BY_ROW = ("DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat")
+_PRODUCTS = (*_FLOAT, *_BY_ROW, "MatMulNBits")
 _BYTES_OF = {"float32": 4, "float16": 2, "uint8": 1, "int8": 1, "int32": 4, "int64": 8}
 
 
@@ -36,7 +39,7 @@ class _Product:
     outputs: int
     ops: float
     size: float
-    integer: bool
+    form: Literal["block", "row", "float"]
 
 
 def census(bundle: Bundle) -> Census:
@@ -49,6 +52,9 @@ def census(bundle: Bundle) -> Census:
     try:
         vision, vision_nodes = _products(_read(bundle, manifest.graphs.vision))
         decoder, decoder_nodes = _products(_read(bundle, manifest.graphs.decoder))
+        # A bundle may hold a second copy of the layers for prompts.
+        second = getattr(manifest.graphs, "prefill", None)
+        prefill = _products(_read(bundle, second))[0] if second else decoder
     except (ValueError, IndexError, KeyError) as error:
         raise BundleError(
             f"the graphs of bundle {bundle.path} cannot be counted",
@@ -59,13 +65,22 @@ def census(bundle: Bundle) -> Census:
     rows = [(1 if ".merger." in product.weight else per_cell, product) for product in vision]
     towers = sum(node.kind == "MultiHeadAttention" for node in vision_nodes)
     width = next((product.outputs for product in vision), 0)
-    body = [product for product in decoder if product.outputs != manifest.tokens.vocab_rows]
+    body = [product for product in prefill if product.outputs != manifest.tokens.vocab_rows]
+
+    def of_cell(form: str) -> float:
+        return sum(count * product.ops for count, product in rows if product.form == form)
+
+    def of_token(form: str) -> float:
+        return sum(product.ops for product in body if product.form == form)
+
     return Census(
-        cell_int_ops=sum(count * product.ops for count, product in rows if product.integer),
-        cell_float_ops=sum(count * product.ops for count, product in rows if not product.integer),
+        cell_block_ops=of_cell("block"),
+        cell_row_ops=of_cell("row"),
+        cell_float_ops=of_cell("float"),
         cells_float_ops=4.0 * towers * width * per_cell**2,
-        token_int_ops=sum(product.ops for product in body if product.integer),
-        token_float_ops=sum(product.ops for product in body if not product.integer) + _delta_ops(manifest),
+        token_block_ops=of_token("block"),
+        token_row_ops=of_token("row"),
+        token_float_ops=of_token("float") + _delta_ops(manifest),
         context_float_ops=_context_ops(manifest, decoder_nodes),
         word_bytes=sum(product.size for product in decoder) + 2 * _state_bytes(manifest),
         context_bytes=_cache_bytes(manifest),
@@ -138,14 +153,16 @@ def _product(node: _Node, shapes: dict[str, tuple[int, ...]]) -> _Product:
     weight = node.inputs[1]
     if node.kind != "MatMulNBits":
         rows, columns = shapes[weight][-2:]
-        integer = node.kind != "MatMul"
-        return _Product(
-            weight, columns, 2.0 * rows * columns, (1.0 if integer else 4.0) * rows * columns, integer
-        )
+        if node.integers.get("transB"):
+            rows, columns = columns, rows
+        ops = 2.0 * rows * columns
+        if node.kind in _FLOAT:
+            return _Product(weight, columns, ops, 4.0 * rows * columns, "float")
+        return _Product(weight, columns, ops, rows * columns + 4.0 * columns, "row")
     rows, columns, bits = (node.integers[name] for name in ("K", "N", "bits"))
     blocks = rows / node.integers["block_size"]
     scales = 4 * blocks + (blocks * bits / 8 if any(node.inputs[3:4]) else 0)  # and zero points
-    return _Product(weight, columns, 2.0 * rows * columns, columns * (rows * bits / 8 + scales), integer=True)
+    return _Product(weight, columns, 2.0 * rows * columns, columns * (rows * bits / 8 + scales), "block")
 
 
 def _node(data: memoryview) -> _Node:

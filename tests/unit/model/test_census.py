@@ -39,9 +39,11 @@ def test_operations_of_a_token_and_of_a_cell_are_those_of_the_products(tmp_path:
         if state.kind == "recurrent"
     )
     body = sum(ops for _, outputs, ops in products("decoder.onnx") if outputs != vocabulary)
-    assert found.token_int_ops + found.token_float_ops == pytest.approx(body + 7 * recurrent)
+    assert found.token_block_ops + found.token_row_ops + found.token_float_ops == pytest.approx(
+        body + 7 * recurrent
+    )
     tower = sum(ops * (1 if "merger" in weight else 4) for weight, _, ops in products("vision.onnx"))
-    assert found.cell_int_ops + found.cell_float_ops == pytest.approx(tower)
+    assert found.cell_block_ops + found.cell_row_ops + found.cell_float_ops == pytest.approx(tower)
 
 
 def test_a_word_reads_all_weights_of_the_decoder_once(tmp_path: Path) -> None:
