@@ -89,7 +89,13 @@ def convert(
         unused = checkpoint.shapes.keys() - weights.used
         if unused:  # a defect of this program, but one that would otherwise stay silent
             raise ModelError("the graphs leave out weights of the checkpoint", evidence=sorted(unused)[:5])
-        applied = AppliedRecipe(name=recipe.name, precision=weights.precision())
+        applied = AppliedRecipe(
+            name=recipe.name,
+            precision={
+                **weights.precision(),
+                "cache": "int8 per channel" if recipe.cache_bits == 8 else "float32",
+            },
+        )
         manifest = _manifest(
             checkpoint, applied=applied, note=note, files=bundle.files, graphs=graphs, states=states
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -70,22 +70,24 @@ class Recipe:
         formats: Of every class.
         prefill: Format of a second copy of the decoder's layers that is only used for prefill; None for one copy.
         rotation: Channels that are turned together before inputs are rounded by rows, a power of two; 0: none are.
+        cache_bits: Of attention's keys and values; 32 is float32.
     """
 
     name: str
     formats: dict[WeightClass, Format]
     prefill: Format | None = None
     rotation: int = 0
+    cache_bits: Literal[8, 32] = 32
 
     def for_decoder(self) -> Recipe:
         """Return what the graph is built of that decodes (and prefills, where there is one copy)."""
-        return self if self.prefill is None else Recipe(self.name, self.formats, None, self.rotation)
+        return replace(self, prefill=None)
 
     def for_prefill(self) -> Recipe | None:
         """Return what a second graph is built of, or None."""
         if self.prefill is None:
             return None
-        return Recipe(self.name, self.formats | dict.fromkeys(PREFILLED, self.prefill), None, self.rotation)
+        return replace(self, formats=self.formats | dict.fromkeys(PREFILLED, self.prefill), prefill=None)
 
 
 class _Section(BaseModel):
@@ -122,6 +124,7 @@ class _File(BaseModel):
     vision: _Section
     prefill: _Section | None = None
     rotation: Literal[0, 16, 32, 64, 128, 256] = 0
+    cache_bits: Literal[8, 32] = 32
 
     @model_validator(mode="after")
     def _tables_have_blocks(self) -> _File:
@@ -166,4 +169,4 @@ def load_recipe(name: str) -> Recipe:
         raise ConfigError(f"recipe {path} cannot be read", evidence=[str(error)]) from error
     formats: dict[WeightClass, Format] = {kind: getattr(read, kind).format() for kind in WEIGHT_CLASSES}
     second = None if read.prefill is None else read.prefill.format()
-    return Recipe(read.name, formats, second, read.rotation)
+    return Recipe(read.name, formats, second, read.rotation, read.cache_bits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from edge.model.manifest import MANIFEST, TOKENIZER, Manifest, Tensor
+from edge.model.manifest import MANIFEST, TOKENIZER, Manifest, State, Tensor
 
 _TIMESTAMP = re.compile(r"[^{}]*\{time:\.[0-9]f\}[^{}]*")
 
@@ -61,7 +61,10 @@ def _wrong_dimensions(manifest: Manifest) -> Iterator[str]:
 
 
 def _wrong_states(manifest: Manifest) -> Iterator[str]:
-    names = [name for state in manifest.states for name in (state.input, state.output)]
+    every = (
+        name for state in manifest.states for name in (state.input, state.output, state.scale, state.rows)
+    )
+    names = [name for name in every if name is not None]
     if len(set(names)) < len(names):
         yield "states: a tensor occurs twice"
     for state in manifest.states:
@@ -69,6 +72,9 @@ def _wrong_states(manifest: Manifest) -> Iterator[str]:
         if symbols != (["M"] if state.kind == "kv" else []):
             rule = "the one symbolic dimension M" if state.kind == "kv" else "no symbolic dimension"
             yield f"states: {state.input} ({state.kind}) must have {rule}, found {list(state.shape)}"
+        rounded = state.kind == "kv" and state.dtype == "int8"
+        if (state.scale is not None) != rounded or (state.rows is not None) != rounded:
+            yield f"states: {state.input} ({state.dtype}) must {'' if rounded else 'not '}have scale and rows"
         if any(isinstance(dim, int) and dim <= 0 for dim in state.shape):
             yield f"states: {state.input} has an empty dimension: {list(state.shape)}"
 
@@ -102,6 +108,7 @@ def _wrong_signatures(manifest: Manifest) -> Iterator[str]:
                 "seqlens_k": ("int32", (1,)),
                 "total_length": ("int32", ()),
                 **{state.input: (state.dtype, state.shape) for state in manifest.states},
+                **{state.scale: ("float32", _one_row(state)) for state in manifest.states if state.scale},
             },
         ),
         "decoder outputs": (
@@ -109,6 +116,7 @@ def _wrong_signatures(manifest: Manifest) -> Iterator[str]:
             {
                 "logits": ("float32", (1, manifest.tokens.vocab_rows)),
                 **{state.output: (state.dtype, state.shape) for state in manifest.states},
+                **{state.rows: ("float32", _any_rows(state)) for state in manifest.states if state.rows},
             },
         ),
     }
@@ -128,6 +136,14 @@ def _wrong_signatures(manifest: Manifest) -> Iterator[str]:
                     f"graphs: {where}: {name} is {found[name].dtype} {list(found[name].shape)}, "
                     f"expected {dtype} {[dim or '*' for dim in shape]}"
                 )
+
+
+def _one_row(state: State) -> Shape:
+    return tuple(1 if isinstance(dim, str) else dim for dim in state.shape)
+
+
+def _any_rows(state: State) -> Shape:
+    return tuple("" if isinstance(dim, str) else dim for dim in state.shape)
 
 
 def _fits(found: Shape, wanted: Shape) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge.errors import ContextFullError, ModelError, StaleForkError
 from edge.model.bundle import Bundle
+from edge.model.cache import RoundedRows
 from edge.model.layout import rope_rows
 from edge.model.prepared import Prepared
 from edge.model.sessions import NUMPY, open_session, translated
@@ -41,6 +42,19 @@ class Mark:
         self.next_pos = next_pos
         self.small = small
         self.overwritten = False
+
+
+def _cuts(at: int, end: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Yield the chunks of a prefill, [start, stop); none but a lone token has a length of one.
+
+    The graph itself rounds a single token's rows, by the scales that it finds; those of more tokens may widen the scales.
+    """
+    while at < end:
+        stop = min(at + chunk, end)
+        if end - stop == 1 and stop - at > 2:
+            stop -= 1
+        yield at, stop
+        at = stop
 
 
 class Decoder:
@@ -101,6 +115,7 @@ class Arena:
         self._marks: weakref.WeakSet[Mark] = weakref.WeakSet()
         self._small: list[NDArray[Any]] = []
         self._kv: list[NDArray[Any]] = []
+        self._rounded: list[tuple[str, RoundedRows]] = []  # with the outputs that hold a chunk's own rows
         half = manifest.text.rope_dims // 2
         self._cos = np.zeros((rows, half), np.float32)
         self._sin = np.zeros((rows, half), np.float32)
@@ -133,8 +148,14 @@ class Arena:
         states: list[tuple[str, str, Any]] = []
         for state in manifest.states:
             shape = [rows if dim == "M" else int(dim) for dim in state.shape]
-            array = np.zeros(shape, NUMPY[state.dtype])
-            (self._kv if state.kind == "kv" else self._small).append(array)
+            if state.scale is not None and state.rows is not None:
+                cache = RoundedRows(shape[1], rows, shape[3])
+                self._rounded.append((state.rows, cache))
+                shared[state.scale] = value(cache.scale)
+                array: NDArray[Any] = cache.values
+            else:
+                array = np.zeros(shape, NUMPY[state.dtype])
+                (self._kv if state.kind == "kv" else self._small).append(array)
             states.append((state.input, state.output, value(array)))
         # Where there is a second graph for prefill it takes whole chunks; it gives no logits.
         self._prefill_run: Any = decoder.prefill_session and decoder.prefill_session.io_binding()
@@ -241,18 +262,31 @@ class Arena:
         # The second graph gives no logits: the last token goes through the first one, and so do few tokens, for which
         # reading the weights is most of the work.
         second = count - (1 if logits else 0) if self._decoder.prefill_session and count > FEW else 0
-        at = 0
-        while at < count:
-            stop = min(at + self._decoder.chunk, second if at < second else count)
-            part = np.ascontiguousarray(embeds[at:stop], np.float32)[None]
-            places = np.arange(self.length, self.length + stop - at, dtype=np.int64)[None]
-            run = self._prefill_run if at < second else self._chunk_run
-            run.bind_ortvalue_input("inputs_embeds", OrtValue.ortvalue_from_numpy(part))
-            run.bind_ortvalue_input("position_ids", OrtValue.ortvalue_from_numpy(places))
-            self._run(run, self.length + stop - at)
-            at = stop
+        for start, end in ((0, second), (second, count)):
+            run = self._prefill_run if end == second else self._chunk_run
+            for at, stop in _cuts(start, end, self._decoder.chunk):
+                part = np.ascontiguousarray(embeds[at:stop], np.float32)[None]
+                before, length = self.length, stop - at
+                places = np.arange(before, before + length, dtype=np.int64)[None]
+                run.bind_ortvalue_input("inputs_embeds", OrtValue.ortvalue_from_numpy(part))
+                run.bind_ortvalue_input("position_ids", OrtValue.ortvalue_from_numpy(places))
+                own = self._own_rows(run, length)
+                self._run(run, before + length)
+                for (_, cache), written in zip(self._rounded, own, strict=True):
+                    cache.write(before, written)
         self.next_pos = next_pos
         return self._logits.reshape(-1)
+
+    def _own_rows(self, run: Any, count: int) -> list[NDArray[np.float32]]:
+        """Bind room for the rows that a chunk adds to rounded states."""
+        from onnxruntime import OrtValue
+
+        room = []
+        for name, cache in self._rounded:
+            _, heads, _, size = cache.values.shape
+            room.append(np.empty((1, heads, count, size), np.float32))
+            run.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(room[-1]))
+        return room
 
     def pad(self, count: int) -> None:
         """Append rows of noise that no model has seen: a depth at which to measure, without the work of getting there.
@@ -267,6 +301,9 @@ class Arena:
         for cache in self._kv:
             part = cache[:, :, rows]
             part[...] = rng.standard_normal(part.shape, np.float32)
+        for _, rounded in self._rounded:
+            _, heads, _, size = rounded.values.shape
+            rounded.write(self.length, rng.standard_normal((1, heads, count, size), np.float32))
         self.length += count
         self.next_pos += count
 

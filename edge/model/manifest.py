@@ -91,6 +91,10 @@ class State(_Part):
 
     ``kv`` has the symbolic dimension ``"M"`` (rows of the arena) and is rewound by a shorter length; ``conv`` and
     ``recurrent`` have fixed shapes, start as zeros and are copied by a fork.
+
+    A ``kv`` of int8 has two more tensors. ``scale``, an input of shape [1, heads, 1, size]: a row's channel is its int8 value
+    times its scale. ``rows``, an output of shape [1, heads, T, size]: the chunk's own rows in float32. The graph itself
+    writes the chunk's last row; where there are more, it is for the runtime to round and to keep them.
     """
 
     kind: Literal["kv", "conv", "recurrent"]
@@ -98,6 +102,8 @@ class State(_Part):
     output: str
     dtype: Dtype
     shape: tuple[int | str, ...]
+    scale: str | None = None
+    rows: str | None = None
 
 
 class Model(_Part):

@@ -14,6 +14,7 @@ import numpy as np
 from edge.model.manifest import State
 from export.checkpoint.dims import TextDims
 from export.checkpoint.names import HEAD, TEXT
+from export.graph.attention import RoundedCache
 from export.graph.products import Products, Scaled, multiply
 from export.graph.weights import Matrix, StoredMatrix, Weights
 from export.graph.writer import MICROSOFT, GraphWriter
@@ -24,7 +25,10 @@ _L2_EPS: Final = 1e-6  # of the DeltaNet's key and query norm (transformers: l2n
 
 
 def build_decoder(
-    graph: GraphWriter, weights: Weights, text: TextDims, embedding: StoredMatrix
+    graph: GraphWriter,
+    weights: Weights,
+    text: TextDims,
+    embedding: StoredMatrix,
 ) -> tuple[State, ...]:
     """Add the whole decoder.
 
@@ -63,7 +67,8 @@ def _layers(graph: GraphWriter, weights: Weights, text: TextDims, *, prefill: bo
     graph.input("rope_sin", "float32", ("M", text.rope_dims // 2))
     graph.input("seqlens_k", "int32", (1,))
     graph.input("total_length", "int32", ())
-    builder = _Decoder(graph, weights, Products(graph, weights), text, [], prefill)
+    rounded = RoundedCache.open(graph, text) if weights.recipe.cache_bits == 8 else None
+    builder = _Decoder(graph, weights, Products(graph, weights), text, [], rounded, prefill)
     x = "inputs_embeds"
     for layer in range(len(text.mixers)):
         x = builder.layer(x, layer)
@@ -79,6 +84,7 @@ class _Decoder:
     products: Products
     text: TextDims
     states: list[State]
+    rounded: RoundedCache | None
     prefill: bool
 
     def layer(self, x: str, layer: int) -> str:
@@ -242,9 +248,11 @@ class _Decoder:
         heads = text.heads if query else text.kv_heads
         query = self.head_norm(query, f"{at}.q_norm.weight", heads) if query else key
         rotary = ["rope_cos", "rope_sin", "position_ids"]
-        if text.rope_dims % _FUSED_ROPE:
+        if text.rope_dims % _FUSED_ROPE or self.rounded is not None:
             query, key = self.rotated(query, heads), self.rotated(key, text.kv_heads)
             rotary = []
+        if self.rounded is not None:
+            return self.rounded.attend(query, key, value, keys, values, heads=heads)
         mixed, *_ = graph.ops(
             "GroupQueryAttention",
             query,
@@ -309,13 +317,16 @@ class _Decoder:
 
     def state(self, kind: str, shape: tuple[int | str, ...], layer: int, name: str) -> State:
         """Declare a state; its output is written by the caller's node."""
+        rounded = kind == "kv" and self.rounded is not None
         found = State.model_validate(
             {
                 "kind": kind,
                 "input": f"past_{name}.{layer}",
                 "output": f"present_{name}.{layer}",
-                "dtype": "float32",
+                "dtype": "int8" if rounded else "float32",
                 "shape": shape,
+                "scale": f"{name}_scale.{layer}" if rounded else None,
+                "rows": f"{name}_rows.{layer}" if rounded else None,
             }
         )
         self.states.append(found)
@@ -326,3 +337,8 @@ class _Decoder:
         for state in self.states:
             self.graph.input(state.input, state.dtype, state.shape)
             self.graph.output(state.output, state.dtype, state.shape)
+            _, heads, _, size = (*state.shape, 0)[:4]
+            if state.scale:
+                self.graph.input(state.scale, "float32", (1, heads, 1, size))
+            if state.rows:
+                self.graph.output(state.rows, "float32", (1, heads, "T", size))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,15 @@ _ELEMENT: Final = {
 }
 
 
+@dataclass(slots=True)
+class Branch:
+    """Nodes that run only where they are chosen; they may read everything around them. ``result`` is what they give."""
+
+    name: str
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    result: str = ""
+
+
 class GraphWriter:
     """Collects one graph; every method that adds a node returns the name of its output."""
 
@@ -38,6 +49,7 @@ class GraphWriter:
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._inputs: list[Tensor] = []
         self._outputs: list[Tensor] = []
+        self._prefix = ""  # of names inside a branch, which must differ from those around it
 
     def input(self, name: str, dtype: Dtype, shape: Sequence[int | str]) -> str:
         """Declare an input; a string in the shape is a symbolic dimension."""
@@ -58,11 +70,37 @@ class GraphWriter:
         self, kind: str, *inputs: str, to: Sequence[str], domain: str = "", **attributes: Any
     ) -> tuple[str, ...]:
         """Add a node with several outputs; empty names are chosen here."""
-        outputs = tuple(name or f"{kind}_{len(self._nodes)}.{place}" for place, name in enumerate(to))
+        outputs = tuple(
+            name or f"{self._prefix}{kind}_{len(self._nodes)}.{place}" for place, name in enumerate(to)
+        )
         self._nodes.append(
             helper.make_node(kind, inputs, outputs, name=f"{kind}>{outputs[0]}", domain=domain, **attributes)
         )
         return outputs
+
+    @contextmanager
+    def branch(self, name: str) -> Iterator[Branch]:
+        """Collect the block's nodes in a branch instead of the graph."""
+        branch = Branch(name)
+        outer, prefix = self._nodes, self._prefix
+        self._nodes, self._prefix = branch.nodes, f"{prefix}{name}_{len(outer)}/"
+        try:
+            yield branch
+        finally:
+            self._nodes, self._prefix = outer, prefix
+
+    def choose(self, condition: str, then: Branch, otherwise: Branch) -> str:
+        """Add the choice between two branches that give float32 of equal rank 3."""
+        graphs = [
+            helper.make_graph(
+                branch.nodes,
+                f"{branch.name}_{len(self._nodes)}",
+                [],
+                [helper.make_tensor_value_info(branch.result, TensorProto.FLOAT, [None] * 3)],
+            )
+            for branch in (then, otherwise)
+        ]
+        return self.op("If", condition, then_branch=graphs[0], else_branch=graphs[1])
 
     def cast(self, x: str, dtype: Dtype) -> str:
         """Add a conversion of type."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge.model.decoder import Decoder
 from edge.model.manifest import Manifest
 from export.convert import convert
 from export.recipes import load_recipe
@@ -211,20 +212,18 @@ def test_vision_of_each_pair_equals_transformers(pair: Pair, rows: int, columns:
 def test_quantised_graphs_stay_near_float32(preset: str, tmp_path: Path) -> None:
     """Bounds for tiny random matrices, whose blocks cannot average their errors out; a wrong layout gives several nats."""
     source = checkpoints.write(preset, tmp_path / "checkpoint")
-    model = (
-        import_libraries()
-        .transformers.Qwen3_5ForConditionalGeneration.from_pretrained(source, dtype="float32")
-        .eval()
-    )
     where = np.tile(np.arange(TOKENS), (3, 1))
     logs = {}
     for name in ("fp32", "int8", "int4"):
         made = convert(str(source), tmp_path / name, load_recipe(name))
-        one = Pair(model, made.bundle.path, made.bundle.manifest)
-        ids = np.random.default_rng(8).integers(0, one.manifest.tokens.vocab_used, (1, TOKENS))
-        (embeds,) = one.session("embed").run(["embeds"], {"input_ids": ids})
-        rows = np.array([row for _, row in in_place(one, embeds[0], where, chunked(7))], np.float64)
-        logs[name] = rows - np.log(np.exp(rows).sum(1, keepdims=True))
+        decoder = Decoder(made.bundle, threads=2)
+        ids = np.random.default_rng(8).integers(0, decoder.manifest.tokens.vocab_used, TOKENS)
+        embeds, arena, rows = decoder.embed(ids), decoder.arena(ROWS), []
+        for at in range(0, TOKENS, 7):
+            part = slice(at, at + 7)
+            rows.append(arena.prefill(embeds[part], where[:, part], at + 7).astype(np.float64))
+        found = np.array(rows)
+        logs[name] = found - np.log(np.exp(found).sum(1, keepdims=True))
 
     def divergence(name: str) -> float:
         return float((np.exp(logs["fp32"]) * (logs["fp32"] - logs[name])).sum(1).mean())

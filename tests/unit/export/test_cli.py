@@ -52,6 +52,7 @@ def test_convert_and_inspect_tell_a_person_and_a_program(source: Path, tmp_path:
         "name": "int8",
         "precision": {
             "attention": "int8 block 128, int8 block 32",  # blocks shrink where a toy's rows are short
+            "cache": "int8 per channel",
             "deltanet": "int8 block 128, int8 block 32",
             "embedding": "int8 block 32",
             "head": "int8 block 32",
@@ -62,7 +63,7 @@ def test_convert_and_inspect_tell_a_person_and_a_program(source: Path, tmp_path:
     assert found["states"] == {
         "attention_layers": 1,
         "deltanet_layers": 3,
-        "kv_bytes_per_token": 2 * 2 * 64 * 4,
+        "kv_bytes_per_token": 2 * 2 * 64,
         "fixed_bytes": 3 * (3 * (2 * 64 + 128) + 4 * 32 * 32) * 4,
     }
     assert set(found["weights"]) == {"mlp", "attention", "deltanet", "embedding", "head", "vision", "norms"}

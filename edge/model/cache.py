@@ -1,0 +1,56 @@
+"""Keys or values of one layer in eight bits: one scale per head and channel, widened when a larger value comes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST: Final = 127
+HEADROOM: Final = 1.25
+"""A scale is set so that values may grow by this before it must be widened; it costs a third of a bit."""
+
+
+class RoundedRows:
+    """The rows of one state.
+
+    Nothing is calibrated: a scale follows the largest value that its channel has shown. Where that grows, the rows before
+    are rounded once more, at most a few times in a clip. Whoever returns to a shorter length keeps the wider scale.
+
+    Args:
+        heads: Key-value heads.
+        rows: Rows of the arena.
+        size: Channels of a head.
+
+    Attributes:
+        values: int8, shape (1, heads, rows, size).
+        scale: float32, shape (1, heads, 1, size); a value is its int8 times its scale.
+    """
+
+    def __init__(self, heads: int, rows: int, size: int) -> None:
+        self.values: NDArray[np.int8] = np.zeros((1, heads, rows, size), np.int8)
+        self.scale: NDArray[np.float32] = np.full((1, heads, 1, size), np.finfo(np.float32).tiny, np.float32)
+
+    def write(self, at: int, rows: NDArray[np.float32]) -> None:
+        """Round rows and put them behind the first ``at``, which stay what they are but for another rounding.
+
+        Args:
+            at: Rows before them.
+            rows: Shape (1, heads, n, size).
+        """
+        largest = np.abs(rows).max(axis=2, keepdims=True)
+        if (largest > LARGEST * self.scale).any():
+            self._widen(at, largest)
+        scaled = rows / self.scale
+        np.rint(scaled, out=scaled)
+        np.clip(scaled, -LARGEST, LARGEST, out=scaled)
+        self.values[:, :, at : at + rows.shape[2]] = scaled
+
+    def _widen(self, count: int, largest: NDArray[np.float32]) -> None:
+        scale = np.where(largest > LARGEST * self.scale, largest * np.float32(HEADROOM / LARGEST), self.scale)
+        share = self.scale / scale
+        # The arrays are bound to sessions: they are written to, never replaced.
+        before = self.values[:, :, :count]
+        before[...] = np.rint(before * share)
+        self.scale[...] = scale

@@ -1,0 +1,138 @@
+"""One fixed JSON answer, replayed: what forced tokens save and what the grammar costs. `python -m tests.bench.replay BUNDLE`.
+
+All ways write the same tokens: ``plain`` one by one, ``masked`` one by one with the mask of every token computed, ``forced``
+as the service does it: tokens that the grammar forces are appended together with the next free one, and without a choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from edge.answer.schema import model_schema
+from edge.model.bundle import open_bundle
+from edge.model.decoder import Arena
+from edge.model.engine import Engine
+from edge.model.fork import embedded
+from edge.model.grammar import Constraint
+from edge.model.layout import text_piece
+
+ANSWER = {
+    "headline": "A man walks across the square while two people talk",
+    "objects": [
+        {"label": "man with a bag", "bbox_2d": [112, 408, 187, 655]},
+        {"label": "woman in a red coat", "bbox_2d": [530, 371, 588, 560]},
+        {"label": "parked bicycle", "bbox_2d": [702, 615, 790, 704]},
+    ],
+    "relations": [
+        {"subject": "man with a bag", "relation": "left of", "object": "woman in a red coat"},
+        {"subject": "parked bicycle", "relation": "in front of", "object": "woman in a red coat"},
+    ],
+}
+KIND = "spatial"
+
+
+def pieces(engine: Engine, start: Constraint) -> list[tuple[list[int], bool]]:
+    """Cut the answer into runs of tokens as the grammar leads, and say of each whether it was forced."""
+    rest = json.dumps(ANSWER, separators=(",", ":")).encode()
+    grammars, tokenizer = engine.parts.grammars, engine.tokenizer
+    constraint, found = start.copy(), []
+    while rest:
+        run = constraint.forced()
+        forced = bool(run)
+        if not run:
+            allowed = set(constraint.allowed().tolist())
+            ids = tokenizer.encode(rest.decode())
+            run = ids[:1] if ids[0] in allowed else tokenizer.encode(rest[:1].decode())
+        spelt = grammars.bytes_of(run)
+        assert rest.startswith(spelt), (rest[:40], spelt)
+        rest = rest[len(spelt) :]
+        constraint.take(run)
+        found.append((run, forced))
+    return found
+
+
+def one_by_one(arena: Arena, runs: list[tuple[list[int], bool]], constraint: Constraint | None) -> float:
+    """Return the seconds of a replay without forced tokens."""
+    begun = time.perf_counter()
+    for run, _ in runs:
+        for token in run:
+            if constraint is not None:
+                constraint.allowed()
+                constraint.take([token])
+            arena.step(token)
+    return time.perf_counter() - begun
+
+
+def as_served(
+    engine: Engine, arena: Arena, runs: list[tuple[list[int], bool]], constraint: Constraint
+) -> float:
+    """Return the seconds of a replay in which forced tokens wait for the next free one."""
+
+    def feed(tokens: list[int]) -> None:
+        if len(tokens) == 1:
+            arena.step(tokens[0])
+        elif tokens:
+            run = embedded(engine.parts.decoder, text_piece(tokens, arena.next_pos))
+            arena.prefill(run.embeds, run.positions, run.next_pos)
+
+    begun = time.perf_counter()
+    pending: list[int] = []
+    for run, forced in runs:
+        if constraint.forced() != run or not forced:
+            constraint.allowed()
+            feed(pending)
+            pending = []
+        constraint.take(run)
+        pending = pending + run
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.replay", description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--depth", type=int, default=4096, help="tokens in the context before the answer")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=None)
+    args = parser.parse_args()
+    with Engine(open_bundle(args.bundle, cache=args.cache), threads=args.threads, cache=args.cache) as engine:
+        start = engine.parts.grammars.constraint(model_schema(KIND))
+        runs = pieces(engine, start)
+        count = sum(len(run) for run, _ in runs)
+        arena = engine.parts.decoder.arena(args.depth + count + 8)
+        arena.pad(args.depth)
+        mark = arena.mark()
+        seconds: dict[str, list[float]] = {"plain": [], "masked": [], "forced": []}
+        for turn in range(args.repeat + 1):
+            for name, found in seconds.items():
+                if name == "forced":
+                    taken = as_served(engine, arena, runs, start.copy())
+                else:
+                    taken = one_by_one(arena, runs, start.copy() if name == "masked" else None)
+                arena.rewind(mark)
+                if turn:
+                    found.append(taken)
+    median = {name: statistics.median(found) for name, found in seconds.items()}
+    report = {
+        "tokens": count,
+        "forced_tokens": sum(len(run) for run, forced in runs if forced),
+        "depth": args.depth,
+        "seconds": {name: round(value, 4) for name, value in median.items()},
+        "forced_over_plain": round(median["plain"] / median["forced"], 3),
+        "grammar_costs": round(float(np.median(np.array(seconds["masked"]) / seconds["plain"])) - 1, 4),
+    }
+    for name, value in median.items():
+        sys.stdout.write(f"{name:<8}{1000 * value:9.1f} ms  {count / value:7.1f} tokens/s\n")
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()
