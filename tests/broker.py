@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 START_TIMEOUT_S = 20.0
+STOP_S = 30.0
 WAIT_S = 30.0
 
 
@@ -209,7 +210,7 @@ class Mosquitto:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-            self._process.wait(10)
+            self._process.wait(STOP_S)
             self._process = None
 
     def pause(self) -> None:
@@ -298,9 +299,10 @@ class Subscriber:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-        self._reader.join(10)
+        # Not SIGTERM: mosquitto_sub's handler takes locks that the interrupted program may hold, and waits for ever.
+        self._process.kill()
+        self._process.wait(STOP_S)
+        self._reader.join(STOP_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
