@@ -284,6 +284,20 @@ def test_the_end_sends_what_waits_and_then_offline(tmp_path: Path, outbox: Outbo
         assert subscriber.received[-1].topic == AVAILABILITY
 
 
+def test_the_end_sends_what_waits_to_a_broker_that_takes_one_thing_at_a_time(
+    tmp_path: Path, outbox: Outbox
+) -> None:
+    outbox.add([answer(n) for n in range(5)])
+    with Mosquitto(tmp_path / "broker", more="max_inflight_messages 1") as broker:
+        settings = MqttSettings(host=broker.host, port=broker.port)
+        publisher = Publisher(settings, TOPICS, outbox, client_id="edgeclip-dev", backoff=QUICK)
+        for topic in ("a", "b"):
+            publisher.subscribe(topic, lambda _message: None)
+        publisher.start()
+        publisher.close(10)
+    assert outbox.stats().pending == 0
+
+
 def test_without_drain_the_end_leaves_what_waits(tmp_path: Path, outbox: Outbox) -> None:
     with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker, AVAILABILITY) as subscriber:
         with publishing(broker, outbox) as publisher:
