@@ -169,12 +169,13 @@ def test_a_broker_restarted_in_mid_flow_loses_nothing_and_keeps_the_order(
             if life < 2:
                 broker.stop()  # in order: the subscriber's session is kept, what it was owed too
                 broker.start()
-        eventually(lambda: outbox.stats().pending == 0, "everything is delivered")
+        eventually(lambda: outbox.stats().pending == 0, "everything is delivered", progress=outbox.stats)
         for camera in cameras:
             topic = TOPICS.answer(camera, "summary")
             eventually(
                 lambda topic=topic: set(numbers(subscriber.payloads(topic))) >= set(range(count)),  # type: ignore[misc]
                 "everything arrived",
+                progress=lambda: len(subscriber.received),
             )
             assert first_times(numbers(subscriber.payloads(topic))) == list(range(count))
 
