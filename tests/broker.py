@@ -46,10 +46,22 @@ def free_port() -> int:
         return port
 
 
-def eventually(condition: Callable[[], bool], what: str, *, within_s: float = WAIT_S) -> None:
-    """Wait until a condition holds; the limit is for a broken program, not a measure of speed."""
+def eventually(
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    within_s: float = WAIT_S,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Wait until a condition holds; the limit is for a broken program, not a measure of speed.
+
+    Where much has to happen on a machine that may be busy, the limit counts from the last change of ``progress``.
+    """
     deadline = time.monotonic() + within_s
+    before = progress()
     while not condition():
+        if (now := progress()) != before:
+            before, deadline = now, time.monotonic() + within_s
         if time.monotonic() > deadline:
             message = f"not within {within_s} s: {what}"
             raise AssertionError(message)

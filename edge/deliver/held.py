@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 REFUSED_PAUSE_S = 30.0  # after a refusal
-DROPPED_PAUSE_S = 15.0  # after as many drops as are no chance; doubles with each further one
+DROPPED_PAUSE_S = 2.0  # after as many drops as are no chance; doubles with each further one
 DROPPED_PAUSE_MAX_S = 300.0
 CHANCE = 3  # connections dropped over one message
 

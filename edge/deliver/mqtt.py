@@ -459,7 +459,7 @@ class Publisher:
         reserve_s = min(1.0, max(0.0, self._deadline_s - time.monotonic()) / 4)  # for offline and its PUBACK
         while self._drain and time.monotonic() < self._deadline_s - reserve_s:
             self._pump(connection)
-            if connection.idle:
+            if not connection.unconfirmed:
                 break  # nothing waits that the broker would take
             connection.turn(None, _TURN_S / 10)
             self._settle(connection)

@@ -102,11 +102,12 @@ def restarts(directory: Path, count: int, *, seed: int = 1) -> Restarts:
                 time.sleep(rng.uniform(0, 0.02))
             broker.stop()
             broker.start()
-        eventually(lambda: outbox.stats().pending == 0, "everything is acknowledged")
+        eventually(lambda: outbox.stats().pending == 0, "everything is acknowledged", progress=outbox.stats)
         everything = {key for keys in made.values() for key in keys}
         eventually(
             lambda: everything <= {json.loads(item.payload)["id"] for item in subscriber.received},
             "everything is received",
+            progress=lambda: len(subscriber.received),
         )
         received = [json.loads(item.payload)["id"] for item in subscriber.received]
     assert set(received) == everything
@@ -143,7 +144,7 @@ def kills(directory: Path, count: int, *, seed: int = 1) -> Kills:
             assert gone <= acknowledged, f"gone without an acknowledgement: {gone - acknowledged}"
             unheard += len(acknowledged - gone)
             broker.start()
-        eventually(lambda: outbox.stats().pending == 0, "everything is acknowledged")
+        eventually(lambda: outbox.stats().pending == 0, "everything is acknowledged", progress=outbox.stats)
         assert _acknowledged(broker.log.read_text()) == set(made)
     return Kills(count, len(made), unheard)
 
@@ -183,9 +184,17 @@ def outage(directory: Path, hours: float, *, max_bytes: int = 1 << 20, lives: in
             Outbox(directory / "outbox.db", max_bytes=max_bytes) as outbox,
             publishing(broker, outbox),
         ):
-            eventually(lambda: outbox.stats().pending == 0 and not outbox.losses(), "everything is delivered")
+            eventually(
+                lambda: outbox.stats().pending == 0 and not outbox.losses(),
+                "everything is delivered",
+                progress=outbox.stats,
+            )
         kept = {f"{topic}-{seq}" for topic, seqs in made.items() for seq in seqs} - dropped
-        eventually(lambda: kept <= {_id(item) for item in subscriber.received}, "everything arrived")
+        eventually(
+            lambda: kept <= {_id(item) for item in subscriber.received},
+            "everything arrived",
+            progress=lambda: len(subscriber.received),
+        )
         received = [item for item in subscriber.received if item.topic != TOPICS.availability()]
     said = [Dropped.model_validate_json(item.payload) for item in received if item.topic.endswith("/dropped")]
     got: dict[str, set[int]] = {topic: set() for topic in made}

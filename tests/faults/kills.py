@@ -222,6 +222,7 @@ class Campaign:
         eventually(
             lambda: committed <= {message["id"] for message in _messages(subscriber.received)},
             "every committed message is received",
+            progress=lambda: len(subscriber.received),
         )
         return _messages(subscriber.received)
 

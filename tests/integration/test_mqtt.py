@@ -169,12 +169,13 @@ def test_a_broker_restarted_in_mid_flow_loses_nothing_and_keeps_the_order(
             if life < 2:
                 broker.stop()  # in order: the subscriber's session is kept, what it was owed too
                 broker.start()
-        eventually(lambda: outbox.stats().pending == 0, "everything is delivered")
+        eventually(lambda: outbox.stats().pending == 0, "everything is delivered", progress=outbox.stats)
         for camera in cameras:
             topic = TOPICS.answer(camera, "summary")
             eventually(
                 lambda topic=topic: set(numbers(subscriber.payloads(topic))) >= set(range(count)),  # type: ignore[misc]
                 "everything arrived",
+                progress=lambda: len(subscriber.received),
             )
             assert first_times(numbers(subscriber.payloads(topic))) == list(range(count))
 
@@ -282,6 +283,20 @@ def test_the_end_sends_what_waits_and_then_offline(tmp_path: Path, outbox: Outbo
         eventually(lambda: subscriber.payloads(AVAILABILITY) == ["online", "offline"], "offline")
         assert numbers(subscriber.payloads(ANSWERS)) == list(range(50))
         assert subscriber.received[-1].topic == AVAILABILITY
+
+
+def test_the_end_sends_what_waits_to_a_broker_that_takes_one_thing_at_a_time(
+    tmp_path: Path, outbox: Outbox
+) -> None:
+    outbox.add([answer(n) for n in range(5)])
+    with Mosquitto(tmp_path / "broker", more="max_inflight_messages 1") as broker:
+        settings = MqttSettings(host=broker.host, port=broker.port)
+        publisher = Publisher(settings, TOPICS, outbox, client_id="edgeclip-dev", backoff=QUICK)
+        for topic in ("a", "b"):
+            publisher.subscribe(topic, lambda _message: None)
+        publisher.start()
+        publisher.close(10)
+    assert outbox.stats().pending == 0
 
 
 def test_without_drain_the_end_leaves_what_waits(tmp_path: Path, outbox: Outbox) -> None:
