@@ -235,8 +235,9 @@ def main() -> None:
         "rows": [
             {"name": row.name, "share": round(row.share, 4)}
             | {
-                name: [round(s.value, 4), round(s.low, 4), round(s.high, 4)]
-                for name, s in row.scores().items()
+                name: [round(found.value, 4), round(found.low, 4), round(found.high, 4)]
+                for name, found in row.scores().items()
+                if found.of  # else there was nothing of the kind
             }
             for row in rows
         ],
