@@ -14,8 +14,7 @@ from edge.records import Size
 
 BLOCK = 8  # pixels; a quarter of the model's cell, so that what is smaller than a cell still fills a block
 
-# Twice the median deviation of Gaussian noise is 1.35 sigma; of the largest of three channels a little more. At four
-# times the median a block of pure noise is exceeded about once an hour of 8 FPS.
+# The largest of three channels of Gaussian noise has its median at 1.27 sigma, so four times the median is five sigma.
 NOISE_FACTOR = 4.0
 FLOOR_LEVELS = 1.5  # of 255: less than this in the mean of a block is nothing that a viewer would see
 NOISE_MOST = 30.0  # levels: a block that differs by more all the time is still looked at
