@@ -14,14 +14,16 @@ from edge.records import Size
 
 BLOCK = 8  # pixels; a quarter of the model's cell, so that what is smaller than a cell still fills a block
 
-# Twice the median deviation of Gaussian noise is 1.35 sigma; of the largest of three channels a little more. At four
-# times the median a block of pure noise is exceeded about once an hour of 8 FPS.
+# The largest of three channels of Gaussian noise has its median at 1.27 sigma, so four times the median is five sigma.
 NOISE_FACTOR = 4.0
 FLOOR_LEVELS = 1.5  # of 255: less than this in the mean of a block is nothing that a viewer would see
 NOISE_MOST = 30.0  # levels: a block that differs by more all the time is still looked at
 UNKNOWN = 1.5  # how much more a difference must be at the very beginning, beside 1
 SETTLE = 24  # pictures until the noise of a block is known well enough to move slowly
 SHAKE_PX = 3  # farthest shift that is taken back, pixels at model size
+BETTER = 0.02  # correlation by which another shift must fit better than the last one
+ALIKE = 0.5  # correlation without which the picture is not the same view, shifted
+FOLLOW = 0.02  # how much of each picture goes into what the next ones are held against
 MADE_UP = 0.3  # what a difference counts at a side where the picture was shifted in, at once and
 RECOVERY = 1.02  # with each picture after
 WHOLE_LEVELS = 12.0  # a median difference above this over all blocks is another view, not noise
@@ -124,6 +126,12 @@ class Comparer:
             self._shift = 0, 0
         else:
             self._shift = moved[0] or 0, moved[1] or 0
+            # Dusk, snow and parked cars: what a day does to the view must not pass for shake.
+            rows, columns = (
+                then + FOLLOW * (np.roll(now, -lag) - then)
+                for now, then, lag in zip(profiles, self._profiles, self._shift, strict=True)
+            )
+            self._profiles = rows, columns
         return self._shift
 
 
@@ -157,7 +165,7 @@ def _lag(now: NDArray[np.float32], then: NDArray[np.float32], last: int) -> int 
         begin = 2 * SHAKE_PX + lag
         scores[lag] = float(now[begin : begin + len(inner)] @ inner)
     best = max(scores, key=lambda lag: (round(scores[lag], 3), lag == last, -abs(lag)))
-    if scores[best] < scores[last if abs(last) <= SHAKE_PX else 0] + 0.02:
+    if scores[best] < max(scores[last] + BETTER, ALIKE):
         best = last
     return None if abs(best) > SHAKE_PX else best
 

@@ -98,14 +98,12 @@ def test_a_clip_cut_short_by_the_end_of_its_video_keeps_its_last_pair(threshold:
         assert clip.stats().gate == threshold
 
 
-def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the_grid() -> None:
-    events: list[CaptureEvent] = []
-    job = CaptureJob(
+def job() -> CaptureJob:
+    """Return the demo's clip in three parts, at a size at which two pairs are kept at once, with one dropped between."""
+    return CaptureJob(
         camera="yard",
         source=str(demo_clip()),
-        size_for=lambda _source: Size(
-            96, 128
-        ),  # at which two pairs are kept at once, with one dropped between them
+        size_for=lambda _source: Size(96, 128),
         resize=scale,
         fps=FPS,
         seconds=20.0,
@@ -114,7 +112,11 @@ def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the
         scale="fast",
         gate=1.0,
     )
-    run_capture(job, events.append, lambda: False)
+
+
+def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the_grid() -> None:
+    events: list[CaptureEvent] = []
+    run_capture(job(), events.append, lambda: False)
     for seq in range(3):
         told: list[int] = []
         for event in events:
@@ -126,3 +128,16 @@ def test_what_is_sent_of_a_live_clip_accounts_for_every_pair_in_the_order_of_the
         (closed,) = (event for event in events if isinstance(event, Closed) and event.seq == seq)
         sent = sum(isinstance(event, PairReady) and event.seq == seq for event in events)
         assert (closed.stats.pairs, closed.stats.pairs_gated, closed.stats.gate) == (80, 80 - sent, 1.0)
+
+
+def test_another_threshold_holds_from_the_next_clip_on() -> None:
+    events: list[CaptureEvent] = []
+
+    def wanted() -> float | None:
+        return (1.0, None, 0.0)[sum(isinstance(event, Closed) for event in events) % 3]
+
+    run_capture(job(), events.append, lambda: False, gate=wanted)
+    first, second, third = (event.stats for event in events if isinstance(event, Closed))
+    assert (first.gate, second.gate, third.gate) == (1.0, None, 0.0)
+    assert first.pairs_gated > 40
+    assert second.pairs_gated == third.pairs_gated == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -43,23 +44,35 @@ def test_a_capture_process_that_saw_the_whole_clip_is_believed() -> None:
 @given(
     first=st.sets(st.integers(0, PAIRS - 1)),
     second=st.sets(st.integers(0, PAIRS - 1)),
+    gated=st.sets(st.integers(0, PAIRS - 1)),
     reported=st.booleans(),
 )
-def test_pairs_and_gaps_make_up_the_clip(first: set[int], second: set[int], reported: bool) -> None:
+def test_pairs_shown_and_gated_and_gaps_make_up_the_clip(
+    first: set[int], second: set[int], gated: set[int], reported: bool
+) -> None:
     clip = recording()
+
+    def deliver(index: int) -> None:
+        if index in gated:
+            clip.gate([index])
+        else:
+            clip.offer(pair(index), None)
+
     for index in sorted(first):
-        clip.offer(pair(index), None)
+        deliver(index)
     clip.capture_lost()
     joined = clip.next_tick // 2
     late = sorted(index for index in second if index >= joined)
     for index in late:
-        clip.offer(pair(index), None)
+        deliver(index)
     # The successor calls everything away that it did not deliver itself, even what came before its time.
     missing = [index for index in range(PAIRS) if index not in late]
     gaps = [Span(index * 2 / FPS, (index + 1) * 2 / FPS, "away") for index in missing]
-    stats = clip.close(told(len(late), *gaps) if reported else None, seconds=SECONDS)
+    report = replace(told(len(late), *gaps), pairs_gated=len(gated & set(late)), gate=1.0)
+    stats = clip.close(report if reported else None, seconds=SECONDS)
     got = first | set(late)
-    assert stats.pairs == clip.count == len(got)
+    assert stats.pairs == clip.count + clip.gated == len(got)
+    assert stats.pairs_gated == clip.gated == len(got & gated)
     blind = {
         index for index in range(PAIRS) for gap in stats.gaps if gap.start_s <= index * 2 / FPS < gap.end_s
     }
