@@ -572,8 +572,8 @@ class GovernorHealth(Message):
     rung: int
     name: str
     causes: tuple[str, ...]
-    throttled: bool
-    under_voltage: bool
+    throttled: bool | None
+    under_voltage: bool | None
     memory_available: float | None
     battery_percent: float | None
     power_w: float | None

@@ -19,7 +19,7 @@ from edge.host.budget import CELL_PIXELS, Costs, Need
 from edge.host.devices import this_device
 from edge.host.energy import Account, open_meter
 from edge.host.governor import RUNGS
-from edge.host.sensors import cpu_seconds, throttle
+from edge.host.sensors import Throttle, cpu_seconds, throttle
 from edge.messages import Answer
 from edge.model.bundle import Bundle
 from edge.model.census import census
@@ -99,7 +99,7 @@ class Thrift:
             update={
                 "energy_j": None if energy is None else energy.joules,
                 "energy_source": None if energy is None else energy.source,
-                "throttled": slowed.hot or slowed.under_voltage,
+                "throttled": None if slowed is None else slowed != Throttle(),
             }
         )
         return answer.model_copy(update={"provenance": made})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edge.daemon.orders import Orders
-from edge.host.budget import Costs, Need, allot, clip_s, learn, seen
+from edge.host.budget import ALPHA, Costs, Need, allot, clip_s, learn, seen
 from edge.host.governor import (
     DEFER,
     RUNGS,
@@ -34,7 +34,7 @@ class Regulator:
         seconds: Length of a clip.
         limit_s: Work that all cameras' clips of that length may take together.
         grid: Pairs of a whole clip.
-        words: Tokens that all answers of a clip may have.
+        words: Tokens that all answers of a clip may have; what they do have is learnt.
     """
 
     def __init__(
@@ -45,7 +45,9 @@ class Regulator:
         self._seconds = seconds
         self._limit_s = limit_s
         self._grid = grid
-        self._words = words
+        self._words = float(words)
+        self._most_words = float(words)
+        self._writing = ("", 0.0)  # the clip that is being answered, and its tokens so far
         self._machine = Standing()
         self._wishes: tuple[Wish, ...] = ()
         self._cameras: dict[str, Standing] = {}
@@ -78,10 +80,18 @@ class Regulator:
             self._cameras.pop(camera, None)  # the guess of the start binds nobody
 
     def answered(self, answer: Answer) -> None:
-        """Learn from an answer what the work costs."""
+        """Learn from an answer what the work costs, and how much is written about a clip."""
+        made = answer.provenance
+        clip, words = self._writing
+        if clip != answer.clip_id:
+            if words:
+                self._words = min(self._most_words, self._words + ALPHA * (words - self._words))
+                self._needs = {name: replace(need, words=self._words) for name, need in self._needs.items()}
+            words = 0.0
+        self._writing = answer.clip_id, words + made.tokens_out / RUNGS[min(made.rung, SHORT)].tokens
         if self.costs is None:
             return
-        self.costs = learn(self.costs, seen(answer.provenance))
+        self.costs = learn(self.costs, seen(made))
 
     def look(self, inputs: Inputs, now_s: float) -> Orders:
         """Move the ladders as the time allows, and return what holds now.

@@ -70,6 +70,7 @@ class Steward:
         self._key = ""
         self._orders = Orders()
         self._inputs = Inputs()
+        self._throttle: sensors.Throttle | None = None
         self._look_s = self._save_s = 0.0
         clip = settings.clip
         self._regulator = Regulator(
@@ -114,11 +115,11 @@ class Steward:
                 cells = camera.size.height * camera.size.width / budget.CELL_PIXELS
                 self._regulator.opened(camera.name, cells=cells)
         orders = self._regulator.look(self._inputs, now_s)
-        if self._moved(orders):
-            self._orders = orders
+        before, self._orders = self._orders, orders
+        if orders != before:
             self._carry_out(self._dispatcher.govern(orders))
+        if self._moved(before, orders):
             self._changed()
-        self._orders = orders
         self._tune()
 
     def reconfigure(self, settings: Settings) -> None:
@@ -143,7 +144,7 @@ class Steward:
         found = {
             "energy_j": None if energy is None else energy.joules,
             "energy_source": None if energy is None else energy.source,
-            "throttled": self._inputs.throttled or self._inputs.under_voltage,
+            "throttled": None if self._throttle is None else self._throttle != sensors.Throttle(),
             "temperature_c": self._inputs.temperature_c or answer.provenance.temperature_c,
         }
         made = answer.provenance.model_copy(update=found)
@@ -172,8 +173,8 @@ class Steward:
             rung=standing.rung,
             name=standing.what.name,
             causes=standing.causes,
-            throttled=inputs.throttled,
-            under_voltage=inputs.under_voltage,
+            throttled=None if self._throttle is None else self._throttle.hot,
+            under_voltage=None if self._throttle is None else self._throttle.under_voltage,
             memory_available=None if inputs.memory_available is None else round(inputs.memory_available, 3),
             battery_percent=inputs.battery_percent,
             power_w=None if inputs.power_w is None else round(inputs.power_w, 2),
@@ -191,22 +192,23 @@ class Steward:
             camera.tune(None if self._gate is None else self._gate * self._orders.gate(camera.name))
 
     def _read(self, now: Now) -> Inputs:
-        throttle = sensors.throttle(self._sys)
+        self._throttle = sensors.throttle(self._sys)
+        slowed = self._throttle or sensors.Throttle()
         return Inputs(
             late_clips=self._dispatcher.late_clips(now),
             lost_clips=self._dispatcher.lost_clips,
             temperature_c=sensors.temperature_c(self._sys / "class/thermal"),
-            throttled=throttle.hot,
-            under_voltage=throttle.under_voltage,
+            throttled=slowed.hot,
+            under_voltage=slowed.under_voltage,
             memory_available=sensors.memory_available(self._proc),
             memory_stalled=sensors.memory_stalled(self._proc),
             battery_percent=sensors.battery_percent(self._sys),
             power_w=self._account.power_w,
         )
 
-    def _moved(self, orders: Orders) -> bool:
-        """Log and return whether anything changed."""
-        before = self._orders
+    def _moved(self, before: Orders, orders: Orders) -> bool:
+        """Log and return whether any rung has changed, or why it is what it is."""
+        moved = orders.machine.causes != before.machine.causes
         if orders.machine.rung != before.machine.rung:
             causes = ", ".join(orders.machine.causes or before.machine.causes)
             log.warning(
@@ -216,10 +218,12 @@ class Steward:
                 before.machine.rung,
                 causes,
             )
+            moved = True
         for camera, standing in orders.cameras.items():
             if standing.rung != before.cameras.get(camera, standing).rung:
                 log.info("camera %s: rung %d (%s) by its budget", camera, standing.rung, standing.what.name)
-        return orders != before
+                moved = True
+        return moved
 
     def _cpu_s(self) -> float:
         return sum(sensors.cpu_seconds(pid, self._proc) for pid in self._pids)

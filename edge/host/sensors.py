@@ -116,8 +116,8 @@ class Throttle:
     under_voltage: bool = False
 
 
-def throttle(sys: Path = SYS) -> Throttle:
-    """Return what firmware and kernel say of the clock.
+def throttle(sys: Path = SYS) -> Throttle | None:
+    """Return what firmware and kernel say of the clock; None where neither says anything.
 
     A Raspberry Pi's firmware tells through its node in sysfs, and an under-voltage through ``rpi_volt`` of hwmon as well;
     neither needs the device /dev/vcio, which a hardened service cannot open. Elsewhere the kernel's cooling devices tell.
@@ -131,15 +131,19 @@ def throttle(sys: Path = SYS) -> Throttle:
             # The clock is capped for either reason; without an under-voltage it is heat.
             hot = bits & (_THROTTLED | _SOFT_LIMIT) or (bits & _CAPPED and not bits & _UNDER_VOLTAGE)
             return Throttle(bool(hot), bool(bits & _UNDER_VOLTAGE))
-    weak = any(
-        _text(path / "name") == "rpi_volt" and _number(path / "in0_lcrit_alarm") == 1
+    volts = [
+        _number(path / "in0_lcrit_alarm")
         for path in sys.glob("class/hwmon/hwmon*")
-    )
-    hot = any(
-        (_text(path / "type") or "").lower().startswith(SLOWING) and (_number(path / "cur_state") or 0) > 0
+        if _text(path / "name") == "rpi_volt"
+    ]
+    states = [
+        _number(path / "cur_state") or 0
         for path in sys.glob("class/thermal/cooling_device*")
-    )
-    return Throttle(hot, weak)
+        if (_text(path / "type") or "").lower().startswith(SLOWING)
+    ]
+    if not volts and not states:
+        return None
+    return Throttle(any(state > 0 for state in states), 1 in volts)
 
 
 def memory_available(proc: Path = PROC) -> float | None:

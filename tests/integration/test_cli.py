@@ -148,6 +148,31 @@ def test_bench_prints_a_table_and_one_json_line_that_keeps_its_schema(edge: Any)
     assert f"{clip['per_second']:.2f} s per second of video" in "\n".join(table)
 
 
+def test_a_plan_is_printed_without_running_anything(edge: Any) -> None:
+    result = edge("bench", "--plan", "--bundle", "demo", "--cameras", "2")
+    assert (result.returncode, result.stderr) == (0, "")
+    *table, last = result.stdout.splitlines()
+    report = json.loads(last)
+    jsonschema.validate(report, json.loads(edge("schema", "plan").stdout))
+    assert [device["device"] for device in report["devices"]][:2] == ["Raspberry Pi 5", "Jetson Orin Nano"]
+    assert "Raspberry Pi 5" in "\n".join(table)
+
+
+def test_a_clip_is_kept_within_a_budget_and_says_what_was_left_out(edge: Any, video: Path) -> None:
+    arguments = ("summarize", video, "--bundle", "demo", "--seconds", "4", "--gate", "off")
+    report = json.loads(edge(*arguments, "--budget", "0.001", "--json").stdout)  # less than loading takes
+    for answer in report["answers"]:
+        made = answer["provenance"]
+        assert (made["rung"], made["rung_name"], made["rung_causes"]) == (6, "short answers", ["budget"])
+        assert (made["pairs"], made["pairs_offered"]) == (4, 16)  # one a second
+        assert made["tokens_out"] <= 160 + 64
+        assert made["energy_source"] in ("measured", "estimated")
+        assert answer["status"] == "answered"
+    said = edge(*arguments, "--budget", "1000").stdout  # more than it can take
+    assert "rung " not in said
+    assert "J of the whole machine" in said
+
+
 def test_bench_of_a_clip_that_does_not_fit_is_one_error(edge: Any) -> None:
     said = one_error(edge("bench", "--bundle", "demo", "--seconds", "600"), EXIT_FAILURE)
     assert "does not fit the model's context" in said
@@ -260,7 +285,7 @@ def test_a_reader_that_goes_away_is_no_traceback(home: Path) -> None:
 
 def test_every_schema_is_printed_by_name_and_together(edge: Any) -> None:
     schemas = json.loads(edge("schema").stdout)
-    published = {"answer", "skipped", "dropped", "state", "health", "reply"}
+    published = {"answer", "skipped", "dropped", "state", "alert", "watch", "health", "reply"}
     assert set(schemas) == published | {"command", "clip", "bench", "plan"}
     for schema in schemas.values():
         jsonschema.Draft202012Validator.check_schema(schema)

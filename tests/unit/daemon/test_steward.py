@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,15 @@ import pytest
 from edge.config import BundleSettings, CameraSettings, GovernorSettings, PowerSettings, Settings
 from edge.daemon.dispatch import Dispatcher
 from edge.daemon.effects import Begin, Effect
+from edge.daemon.orders import Orders
 from edge.daemon.recording import Now
 from edge.daemon.regulator import Regulator
 from edge.daemon.steward import LOOK_S, Steward, share
 from edge.host.budget import Costs
 from edge.host.devices import RASPBERRY_PI_5
-from edge.host.governor import DEFER, EASE_S, Inputs, Limits
+from edge.host.governor import DEFER, EASE_S, SHORT, Inputs, Limits
+from edge.messages import Latency, clip_id
+from edge.records import ClipPlan
 from tests.clips import (
     BACKLOG,
     FIRST_SEQ,
@@ -24,6 +27,7 @@ from tests.clips import (
     MONO_0,
     PROMPTS,
     SECONDS,
+    SIZE,
     UTC_0,
     make_answer,
     make_pair,
@@ -172,6 +176,32 @@ def test_a_cap_that_leaves_no_room_for_every_clip_defers_them() -> None:
         )
         regulator.opened("c0", cells=48)
         assert regulator.look(Inputs(), 0.0).machine.rung == expected
+
+
+def test_how_much_is_written_is_learnt_whatever_the_rung() -> None:
+    costs = Costs(cell_s=0.0, token_s=0.0, bend=0.0, word_s=1.0, clips=1)
+    regulator = Regulator(Limits(), costs=costs, seconds=60, limit_s=54, grid=240, words=640)
+    regulator.opened("c0", cells=48)
+    for number in range(60):
+        answer = make_answer(_clip(number), make_stats(1), "summary")
+        rung = SHORT if number % 2 else 0
+        made = answer.provenance.model_copy(
+            update={"tokens_out": 60 if rung else 120, "rung": rung, "latency": Latency(**WORDY[rung])}
+        )
+        regulator.answered(answer.model_copy(update={"provenance": made}))
+    expected = regulator.expected(Orders())
+    assert expected == pytest.approx(120 / 60, rel=0.05)  # 120 words of a second each, in a minute
+
+
+WORDY = {
+    rung: {"capture": 0.0, "vision": 0.0, "prefill": 0.0, "decode": words}
+    for rung, words in ((0, 120.0), (SHORT, 60.0))
+}
+
+
+def _clip(seq: int) -> ClipPlan:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return ClipPlan("c0", seq, clip_id("d", "c0", "e", seq), start, True, 2.0, 4.0, SIZE, SIZE)
 
 
 def test_the_start_assumes_the_worst_and_the_first_clip_corrects_it() -> None:

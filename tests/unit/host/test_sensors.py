@@ -136,7 +136,7 @@ def test_only_a_battery_that_the_machine_lives_on_counts(tmp_path: Path) -> None
 
 
 def test_a_machine_that_tells_nothing_reads_as_nothing(tmp_path: Path) -> None:
-    assert sensors.throttle(tmp_path) == sensors.Throttle()
+    assert sensors.throttle(tmp_path) is None
     assert sensors.memory_available(tmp_path) is None
     assert sensors.battery_percent(tmp_path) is None
     assert sensors.cpu_seconds(proc=tmp_path) == 0.0
