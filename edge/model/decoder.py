@@ -294,6 +294,8 @@ class Arena:
         Raises:
             ContextFullError: They do not fit.
         """
+        if not count:
+            return
         self.need(count)
         self._overwrite()
         rng = np.random.default_rng(self.length)
