@@ -229,7 +229,13 @@ def test_the_warning_stands_before_the_words() -> None:
 def test_a_question_heads_its_page() -> None:
     document = Document(page(view("x", answer("ask", "It is a parcel."))))
     assert [text for where, text in document.texts if where == "h1"] == ["It is a parcel."]
-    assert "No event" in document.said or "named no event" in document.said
+    assert "The clip" in document.said
+    assert "event" not in document.said
+
+
+def test_that_nothing_happened_is_an_answer() -> None:
+    quiet = answer("summary", "Nothing happens.", events=())
+    assert "The model named no event." in Document(page(view("x", quiet))).said
 
 
 def test_a_question_for_places_heads_its_page_and_is_answered_once() -> None:
