@@ -87,7 +87,7 @@ def _shown(view: View) -> Html:
     if counts.pairs < offered:
         said = (
             f"Shown to the model: {counts.pairs:,} of {plural(offered, 'pair')} of frames, {counts.tokens_video:,} "
-            "tokens; in the others nothing new happened"
+            "tokens; the gate found nothing new in the others"
         )
         said += f", which saved some {counts.tokens_saved:,}. " if counts.tokens_saved else ". "
         said += "A bar is as high as much had changed."
