@@ -123,7 +123,7 @@ def provenance(words: str) -> Provenance:
     return Provenance(
         model=words, bundle="0" * 64, recipe=words, note=words, software=words, frames=480, frames_repeated=3,
         pairs=240, pairs_offered=240, fps_effective=8, frame_height=192, frame_width=256, tokens_in=9, tokens_out=5,
-        rung=0, latency=Latency(capture=0, vision=0, prefill=0, decode=0), temperature_c=51.0, energy_j=None,
+        rung=2, latency=Latency(capture=0, vision=0, prefill=0, decode=0), temperature_c=51.0, energy_j=2981.7, energy_source="estimated", throttled=True, rung_name="fewer frames", rung_causes=("heat", "budget"),
         truncated=True, repaired=True,
     )  # fmt: skip
 

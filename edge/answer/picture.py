@@ -96,52 +96,64 @@ def _within(picture: Image.Image, max_bytes: int | None) -> bytes:
 def _draw(picture: Image.Image, found: Sequence[Mark], relations: Sequence[Relation]) -> None:
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
-    line = max(2, round(max(picture.size) / 320))
-    font = _font(max(13, round(max(picture.size) / 46)))
+    line = max(2, round(max(picture.size) / 280))
+    size = max(13, round(max(picture.size) / 46))
     drawn = [mark for mark in found if mark.drawn]
     for mark in drawn:
         left, right = round(mark.box.x1 * (width - 1)), round(mark.box.x2 * (width - 1))
         top, bottom = round(mark.box.y1 * (height - 1)), round(mark.box.y2 * (height - 1))
         draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_HALO, width=line + 2)
         draw.rectangle((left, top, right, bottom), outline=mark.colour, width=line)
-    for relation in relations:
-        found_arrow = arrow(relation, found)
-        if found_arrow is not None:
-            (x1, y1), (x2, y2) = centre(found_arrow.subject.box), centre(found_arrow.object.box)
-            _arrow(draw, (x1 * width, y1 * height), (x2 * width, y2 * height), line)
+    arrows = [made for relation in relations if (made := arrow(relation, found)) is not None]
+    for made in arrows:
+        (x1, y1), (x2, y2) = centre(made.subject.box), centre(made.object.box)
+        _arrow(draw, (x1 * width, y1 * height), (x2 * width, y2 * height), line)
+    for made in arrows:  # over all lines
+        (x1, y1), (x2, y2) = centre(made.subject.box), centre(made.object.box)
+        middle = (x1 + x2) / 2 * width, (y1 + y2) / 2 * height
+        _caption(draw, _cut(made.relation), middle, _font(round(size * 0.8)), picture.size, centred=True)
     for mark in drawn:
-        _label(draw, mark, font, picture.size)
+        at = mark.box.x1 * width, mark.box.y1 * height
+        _caption(draw, f"{mark.number} {_cut(mark.label)}", at, _font(size), picture.size, colour=mark.colour)
 
 
 def _arrow(
     draw: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], line: int
 ) -> None:
+    """Draw a line that ends in a dot at what the relation is to."""
     for colour, more in ((_HALO, 2), (_INK, 0)):
         draw.line((start, end), fill=colour, width=line + more)
         radius = 2 * line + more
         draw.ellipse((end[0] - radius, end[1] - radius, end[0] + radius, end[1] + radius), fill=colour)
 
 
-def _label(
+def _caption(
     draw: ImageDraw.ImageDraw,
-    mark: Mark,
+    words: str,
+    at: tuple[float, float],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     size: tuple[int, int],
+    *,
+    colour: str | None = None,
+    centred: bool = False,
 ) -> None:
-    """Write number and label above the box, or inside it where there is no room above; always within the picture."""
-    words = plain(mark.label)
-    words = words if len(words) <= _LABEL_CHARS else f"{words[: _LABEL_CHARS - 1]}…"
-    caption = f"{mark.number} {words}"
-    left, top, right, bottom = draw.textbbox((0, 0), caption, font=font)
+    """Write a line on a dark ground: around a point, or above it, and below where there is no room; in the picture."""
+    left, top, right, bottom = draw.textbbox((0, 0), words, font=font)
     pad = 4
     wide, high = right - left + 2 * pad, bottom - top + 2 * pad
-    x = max(0.0, min(mark.box.x1 * size[0], size[0] - wide))
-    y = mark.box.y1 * size[1] - high
+    x, y = (at[0] - wide / 2, at[1] - high / 2) if centred else (at[0], at[1] - high)
     if y < 0:
-        y = min(mark.box.y1 * size[1], size[1] - high)
+        y = at[1]
+    x, y = max(0.0, min(x, size[0] - wide)), max(0.0, min(y, size[1] - high))
     draw.rectangle((x, y, x + wide, y + high), fill=_HALO)
-    draw.rectangle((x, y, x + 3, y + high), fill=mark.colour)
-    draw.text((x + pad + 2 - left, y + pad - top), caption, font=font, fill=_INK)
+    if colour is not None:
+        draw.rectangle((x, y, x + 3, y + high), fill=colour)
+    draw.text((x + pad + (2 if colour else 0) - left, y + pad - top), words, font=font, fill=_INK)
+
+
+def _cut(words: str) -> str:
+    said = plain(words)
+    return said if len(said) <= _LABEL_CHARS else f"{said[: _LABEL_CHARS - 1]}…"
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -112,31 +112,29 @@ def _figures(view: View, first: Answer) -> Html:
     """Return the numbers that a reader wants first."""
     report, counts = view.report, view.report.counts
     offered = report.answers[0].provenance.pairs_offered
-    events = sum(len(answer.events) for answer in report.answers)
-    objects = sum(len(answer.objects) for answer in report.answers)
-    figures = [
-        (f"{view.length_s:.0f} s", "of video"),
-        (f"{counts.frames:,}", "frame looked at" if counts.frames == 1 else "frames looked at")
-        if counts.pairs == offered
-        else (f"{counts.pairs / offered:.0%}".replace("%", " %"), "of the frames shown"),
-        *(_counted(first) or [(f"{events}", "event" if events == 1 else "events")]),
-        (f"{objects}", "object placed" if objects == 1 else "objects placed"),
-        (f"{report.seconds.total:.0f} s", "of work"),
-    ]
+    figures = [(f"{view.length_s:.0f} s", "of video")]
+    if counts.pairs == offered:
+        figures.append((f"{counts.frames:,}", _noun(counts.frames, "frame", "frames") + " looked at"))
+    else:
+        figures.append((f"{counts.pairs / offered:.0%}".replace("%", " %"), "of the frames shown"))
+    kinds = {answer.kind for answer in report.answers}
+    if first.counts is not None:
+        figures.append((f"{first.counts.people}", _noun(first.counts.people, "person", "people")))
+        figures.append((f"{first.counts.vehicles}", _noun(first.counts.vehicles, "vehicle", "vehicles")))
+        figures.append((f"{first.counts.animals}", _noun(first.counts.animals, "animal", "animals")))
+    elif "summary" in kinds:
+        events = sum(len(answer.events) for answer in report.answers)
+        figures.append((f"{events}", _noun(events, "event", "events")))
+    if "spatial" in kinds:
+        objects = sum(len(answer.objects) for answer in report.answers)
+        figures.append((f"{objects}", _noun(objects, "object", "objects") + " placed"))
+    figures.append((f"{report.seconds.total:.0f} s", "of work"))
     tiles = [tag("li", tag("b", number), " ", tag("span", what)) for number, what in figures]
     return tag("ul", *tiles, class_="figures")
 
 
-def _counted(answer: Answer) -> list[tuple[str, str]]:
-    """Return what the model counted."""
-    if answer.counts is None:
-        return []
-    counts = answer.counts
-    return [
-        (f"{counts.people}", "person" if counts.people == 1 else "people"),
-        (f"{counts.vehicles}", "vehicle" if counts.vehicles == 1 else "vehicles"),
-        (f"{counts.animals}", "animal" if counts.animals == 1 else "animals"),
-    ]
+def _noun(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
 
 
 @cache

@@ -6,7 +6,7 @@ from edge.answer.page.markup import Html, percent, tag
 from edge.answer.page.view import View
 from edge.answer.page.words import DASH, clock, plural, size
 from edge.answer.report import ClipReport
-from edge.messages import Answer
+from edge.messages import Answer, Provenance
 
 _STAGES = (
     ("load", "Loading the model"),
@@ -59,7 +59,7 @@ def work(report: ClipReport) -> Html:
 def origin(view: View) -> Html:
     """Return the section on what was looked at, by which model, and what was asked."""
     report, video, counts = view.report, view.report.video, view.report.counts
-    made = report.answers[0].provenance
+    made, last = report.answers[0].provenance, report.answers[-1].provenance
     answer = report.answers[0]
     frames = f"{counts.frames:,} at {report.fps:g} a second"
     extra = [f"{count:,} {what}" for count, what in (
@@ -79,7 +79,8 @@ def origin(view: View) -> Html:
         ("Recipe", report.recipe),
         ("Bundle", report.bundle),
         ("Software", made.software),
-        ("Temperature", "" if made.temperature_c is None else f"{made.temperature_c:.0f} °C"),
+        ("Temperature", _heat(made)),
+        ("Energy", "" if last.energy_j is None else f"{last.energy_j:,.0f} J of the whole machine, {last.energy_source}"),
         ("Looked at", f"{answer.t_start:%Y-%m-%d %H:%M} UTC" + ("" if answer.clock_synced else ", by a clock that nobody set")),
         ("Clip", answer.clip_id),
         *((f"Confidence ({each.prompt})", _fields(each)) for each in report.answers),
@@ -92,6 +93,13 @@ def origin(view: View) -> Html:
         tag("dl", *pairs),
         aria_labelledby="origin",
     )
+
+
+def _heat(made: Provenance) -> str:
+    said = [] if made.temperature_c is None else [f"{made.temperature_c:.0f} °C"]
+    if made.throttled:
+        said.append("the processor was slowed")
+    return ", ".join(said)
 
 
 def _fields(answer: Answer) -> str:

@@ -12,6 +12,8 @@ def standing(answer: Answer) -> Html:
     said = [("confidence", f"confidence {answer.confidence.value:.2f}, not calibrated")]
     if answer.status == "partial":
         said.append(("flag", "part of the clip was not seen"))
+    if made.rung:
+        said.append(("flag", f"less was done: {made.rung_name} ({', '.join(made.rung_causes)})"))
     if made.truncated:
         said.append(("flag", "cut short"))
     if made.repaired:

@@ -27,7 +27,7 @@ def timeline(view: View) -> Html:
     possible = [event for _, event in events if event.valid]
     return tag(
         "section",
-        tag("h2", "What happened", id="time"),
+        tag("h2", "What happened" if _told(view) else "The clip", id="time"),
         tag(
             "figure",
             _film(view),
@@ -40,6 +40,11 @@ def timeline(view: View) -> Html:
         _cards(view, [event for _, event in events]),
         aria_labelledby="time",
     )
+
+
+def _told(view: View) -> bool:
+    """Return whether anybody asked what happened."""
+    return any(answer.kind == "summary" for answer in view.report.answers)
 
 
 def _film(view: View) -> Html:
@@ -82,7 +87,7 @@ def _shown(view: View) -> Html:
     if counts.pairs < offered:
         said = (
             f"Shown to the model: {counts.pairs:,} of {plural(offered, 'pair')} of frames, {counts.tokens_video:,} "
-            "tokens; in the others nothing new happened"
+            "tokens; the gate found nothing new in the others"
         )
         said += f", which saved some {counts.tokens_saved:,}. " if counts.tokens_saved else ". "
         said += "A bar is as high as much had changed."
@@ -146,11 +151,11 @@ def _bar(number: int, event: Event, length_s: float, top: float) -> Html:
 
 
 def _caption(view: View, events: Sequence[tuple[Answer, Event]]) -> Html:
-    said = [
-        f"{plural(len(events), 'event')} in {clock(view.length_s)}. "
-        if events
-        else "The model named no event. "
-    ]
+    said = []
+    if events:
+        said.append(f"{plural(len(events), 'event')} in {clock(view.length_s)}. ")
+    elif _told(view):
+        said.append("The model named no event. ")
     impossible = sum(not event.valid for _, event in events)
     if impossible:
         said.append(f"{impossible} of them with impossible times, which no bar can show. ")

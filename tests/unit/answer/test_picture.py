@@ -50,7 +50,8 @@ def test_a_relation_between_two_boxes_is_a_line_between_them() -> None:
     relation = Relation(subject="dog", relation="left of", object="tree")
     without, drawn = (opened(annotated(GREY, objects, made)) for made in ((), (relation,)))
     assert (without[300, 400] == 128).all()
-    assert (drawn[300, 400] == 255).all()
+    assert (drawn[300, 300] == 255).all()
+    assert (drawn[290:310, 380:420] == (16, 18, 20)).all(axis=-1).any()  # the relation's word, on its ground
 
 
 @pytest.mark.parametrize(("width", "height"), [(256, 192), (16, 200), (640, 480), (1, 1)])

@@ -158,7 +158,8 @@ def test_a_reader_is_told_what_when_where_and_by_whom() -> None:
         "480 at 8 a second, 3 repeat the one before, 2 missing", "2 packets that could not be decoded",
         "shown to the model at 256 \N{MULTIPLICATION SIGN} 192", "13,900 read at most, 90 written", "f" * 64, "by a clock that nobody set",
         "Not seen: 0:20 \N{EN DASH} 0:27.5 ( A dog by a tree ).", "16.0 s for 60.0 s of video", "0:00 \N{EN DASH} 1:00 of 1:19.5",
-        "It is not calibrated",
+        "It is not calibrated", "Energy 2,982 J of the whole machine, estimated", "51 °C, the processor was slowed",
+        "less was done: fewer frames (heat, budget)",
     ):  # fmt: skip
         assert words in said
     assert "/home/somebody" not in said
@@ -188,7 +189,7 @@ def test_what_the_gate_kept_stands_out_by_how_much_had_changed() -> None:
     document = Document(page(View(report=report, seen=kept)))
     assert bars(document) == [("0%", "0.42%", "20"), ("25%", "0.83%", "10"), ("99.58%", "0.42%", "4")]
     assert (
-        "4 of 240 pairs of frames, 13,640 tokens; in the others nothing new happened, which saved some 9,000"
+        "4 of 240 pairs of frames, 13,640 tokens; the gate found nothing new in the others, which saved some 9,000"
         in document.said
     )
     assert "Gate threshold 1, 236 pairs dropped" in document.said
@@ -229,7 +230,13 @@ def test_the_warning_stands_before_the_words() -> None:
 def test_a_question_heads_its_page() -> None:
     document = Document(page(view("x", answer("ask", "It is a parcel."))))
     assert [text for where, text in document.texts if where == "h1"] == ["It is a parcel."]
-    assert "No event" in document.said or "named no event" in document.said
+    assert "The clip" in document.said
+    assert "event" not in document.said
+
+
+def test_that_nothing_happened_is_an_answer() -> None:
+    quiet = answer("summary", "Nothing happens.", events=())
+    assert "The model named no event." in Document(page(view("x", quiet))).said
 
 
 def test_a_question_for_places_heads_its_page_and_is_answered_once() -> None:
