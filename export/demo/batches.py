@@ -6,35 +6,34 @@ question stand once for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.demo.world import Stage, Truth, draw_scene, render, truth
+from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, truth
 from edge.demo.world.draw import SIZES
 from edge.demo.world.sight import CELL
-from edge.demo.world.vocabulary import COLOURS, KINDS
+from edge.demo.world.truth import retold
 from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
 from edge.model.manifest import MANIFEST, TOKENIZER, Manifest
 from edge.model.preprocess import patchify
 from edge.model.tokenizer import Tokenizer
 from edge.records import Size
 from export.demo.codec import round_trip
+from export.demo.crowd import crowd
+from export.demo.labels import PAIR_CLASSES, cell_labels, pair_labels
 from export.demo.lessons import Lesson, lessons
 from export.demo.schedule import Plan
 
 FPS: Final = 8.0
 CODED_SHARE: Final = 0.5
 """Of the clips go through the video encoder, as all do in use."""
-CLASSES: Final = (1 + len(KINDS), 1 + len(COLOURS))
-"""Values of a cell's label: which kind lies in it, and in which colour; 0 for none."""
-FINE: Final = 4
-"""A cell is cut into FINE x FINE parts, in each of which something lies or not: what a box rests on."""
 _TRIES: Final = 200
+_CROWDS: Final = 6  # so much more costs a token of a clip than one of a crowd
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +42,35 @@ class Clip:
 
     Attributes:
         frames: uint8, shape (pairs, 2, H, W, 3).
-        cells: int64, shape (pairs * cells of a pair, 2 + FINE ** 2): kind, colour, and which parts are taken.
-        lessons: What it is asked.
+        cells: See `labels.cell_labels`.
+        happened: See `labels.pair_labels`; no rows for a crowd.
+        lessons: What it is asked, one time after the other.
     """
 
     frames: NDArray[np.uint8]
     cells: NDArray[np.int64]
-    lessons: tuple[Lesson, ...]
+    happened: NDArray[np.int64]
+    lessons: tuple[tuple[Lesson, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Q questions about the clips of a batch.
+
+    Attributes:
+        owner: int64, shape (Q,): the clip that a question is about; the shortest question comes first.
+        ids: int64, shape (Q, S): question, answer, end of turn, padding.
+        lengths: int64, shape (Q, 2): tokens of the question, and of the question with its answer and the end of turn.
+    """
+
+    owner: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B clips of N pairs with Q questions about them.
+    """B clips of N pairs, and what is asked of them at each use.
 
     Attributes:
         patches: uint8, shape (B * N, P, C).
@@ -63,11 +79,11 @@ class Batch:
         clip_ids: int64, shape (L,): the prompt up to the last pair.
         clip_positions: int64, shape (3, L).
         visual: int64, shape (N * P / 4,): where in ``clip_ids`` the visual tokens stand.
+        ends: int64, shape (N,): where in ``clip_ids`` each pair ends.
         next_pos: Position of a question's first token.
-        owner: int64, shape (Q,): the clip that a question is about.
-        ids: int64, shape (Q, S): question, answer, end of turn, padding.
-        lengths: int64, shape (Q, 2): tokens of the question, and of the question with its answer and the end of turn.
-        cells: int64, shape (B, N * P / 4, 2 + FINE ** 2), as in `Clip`.
+        asked: For each use.
+        cells: int64, shape (B, N * P / 4, `labels.CELL_WIDTH`).
+        happened: int64, shape (B, N, len(`labels.PAIR_CLASSES`)); N is 0 for crowds.
     """
 
     patches: NDArray[np.uint8]
@@ -76,11 +92,11 @@ class Batch:
     clip_ids: NDArray[np.int64]
     clip_positions: NDArray[np.int64]
     visual: NDArray[np.int64]
+    ends: NDArray[np.int64]
     next_pos: int
-    owner: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    asked: tuple[Asked, ...]
     cells: NDArray[np.int64]
+    happened: NDArray[np.int64]
 
 
 class Layout:
@@ -101,33 +117,42 @@ class Layout:
 
     def clip(
         self, pairs: int, size: Size
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
-        """Return ids, positions and places of visual tokens of a clip from its start, and the position after it."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+        """Return ids, positions, places of visual tokens and of the pairs' ends, and the position after the clip."""
         text, place, length = self.manifest.prompt.user_open, 0, 0
-        ids, positions, visual = [], [], []
+        ids, positions, visual, ends = [], [], [], []
         grid = merged_grid(size, self.manifest)
         for index in range(pairs):
-            before = self.tokenizer.encode(text + timestamp((2 * index + 0.5) / FPS, self.manifest))
+            before = self.tokenizer.encode(text + timestamp(pair_time(index), self.manifest))
             piece = vision_piece(before, self.manifest.tokens.video_pad, grid, place, self.manifest)
             ids.append(piece.ids)
             positions.append(piece.positions)
             visual.append(np.arange(piece.visual.start, piece.visual.stop) + length)
             text, place, length = "", piece.next_pos, length + len(piece.ids)
-        return np.concatenate(ids), np.concatenate(positions, axis=1), np.concatenate(visual), place
+            ends.append(length - 1)
+        return (
+            np.concatenate(ids),
+            np.concatenate(positions, axis=1),
+            np.concatenate(visual),
+            np.array(ends),
+            place,
+        )
 
-    def batch(self, clips: list[Clip]) -> Batch:
-        """Put clips of one size and length together."""
-        pairs, _, height, width, _ = clips[0].frames.shape
-        size = Size(height, width)
-        clip_ids, positions, visual, next_pos = self.clip(pairs, size)
-        spelt = [
-            (owner, *self.question(lesson)) for owner, clip in enumerate(clips) for lesson in clip.lessons
-        ]
+    def asked(self, lessons: Sequence[Sequence[Lesson]]) -> Asked:
+        """Spell what each clip is asked."""
+        spelt = [(owner, *self.question(lesson)) for owner, each in enumerate(lessons) for lesson in each]
+        spelt.sort(key=lambda one: len(one[1]) + len(one[2]))
         lengths = np.array([(len(asked), len(asked) + len(said)) for _, asked, said in spelt], np.int64)
         lengths = lengths.reshape(-1, 2)
         ids = np.full((len(spelt), int(lengths.max(initial=0))), self.manifest.tokens.eos[1], np.int64)
         for row, (_, asked, said) in zip(ids, spelt, strict=True):
             row[: len(asked) + len(said)] = [*asked, *said]
+        return Asked(np.array([owner for owner, _, _ in spelt], np.int64), ids, lengths)
+
+    def batch(self, clips: list[Clip]) -> Batch:
+        """Put clips of one size and length together."""
+        pairs, _, height, width, _ = clips[0].frames.shape
+        clip_ids, positions, visual, ends, next_pos = self.clip(pairs, Size(height, width))
         patch = self.manifest.vision.patch_size
         return Batch(
             patches=np.concatenate([patchify(clip.frames, self.manifest.vision) for clip in clips]),
@@ -136,11 +161,11 @@ class Layout:
             clip_ids=clip_ids,
             clip_positions=positions,
             visual=visual,
+            ends=ends,
             next_pos=next_pos,
-            owner=np.array([owner for owner, _, _ in spelt], np.int64),
-            ids=ids,
-            lengths=lengths,
+            asked=tuple(self.asked(each) for each in zip(*(clip.lessons for clip in clips), strict=True)),
             cells=np.stack([clip.cells for clip in clips]),
+            happened=np.stack([clip.happened for clip in clips]),
         )
 
 
@@ -167,49 +192,65 @@ def cells_of(stage: Stage) -> int:
     return SIZES[stage].height // CELL * (SIZES[stage].width // CELL)
 
 
-def make(source: Source, step: int, plan: Plan) -> Batch:
-    """Make the batch of one step; it depends on nothing but the arguments."""
+def pair_time(index: int) -> float:
+    """Return the time that a pair's timestamp tells, seconds."""
+    return (2 * index + 0.5) / FPS
+
+
+def make(source: Source, number: int, plan: Plan) -> Batch:
+    """Make a batch; it depends on nothing but the arguments."""
     if source.layout not in _layouts:
         _layouts[source.layout] = Layout(source.layout)
-    clips = [
-        make_clip(source, plan, np.random.default_rng([source.seed, step, index]))
-        for index in range(plan.clips)
-    ]
-    return _layouts[source.layout].batch(clips)
+    draw = make_crowd if plan.phase.seeing else make_clip
+    count = plan.clips * _CROWDS if plan.phase.seeing else plan.clips
+    rngs = [np.random.default_rng([source.seed, number, index]) for index in range(count)]
+    return _layouts[source.layout].batch([draw(source, plan, rng) for rng in rngs])
+
+
+def make_crowd(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
+    """Draw pairs that have nothing to do with each other."""
+    scene = crowd(int(rng.integers(2**62)), source.stage, plan.pairs, fps=FPS)
+    pictures = _pictures(scene, rng)
+    none = np.zeros((0, len(PAIR_CLASSES)), np.int64)
+    return Clip(pictures, cell_labels(scene, range(plan.pairs)), none, ())
 
 
 def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     """Draw one clip of the training split, with at most as many sprites as the plan allows."""
+    phase = plan.phase
     for _ in range(_TRIES):
-        seconds = 2 * plan.pairs / FPS if plan.questions else None
+        seconds = 2 * plan.pairs / FPS
         scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS)
-        if plan.sprites is None or len(scene.sprites) <= plan.sprites:
+        if phase.sprites is None or len(scene.sprites) <= phase.sprites:
             break
-    moments: Sequence[int] = range(plan.pairs)
-    if not plan.questions:  # single moments of a whole clip
-        moments = sorted(rng.choice(scene.ticks // 2, plan.pairs, replace=False).tolist())
-    pictures = np.stack([render(scene, 2 * moment + second) for moment in moments for second in (0, 1)])
-    if rng.random() < CODED_SHARE:
-        pictures = round_trip(pictures, FPS, crf=int(rng.integers(16, 28)))
-    true = truth(scene)
+    true = at_pairs(truth(scene), plan.pairs)
     return Clip(
-        pictures.reshape(plan.pairs, 2, *pictures.shape[1:]),
-        cell_labels(true, moments),
-        lessons(true, rng, count=plan.questions, full=plan.full) if plan.questions else (),
+        _pictures(scene, rng),
+        cell_labels(scene, range(plan.pairs)),
+        pair_labels(true, [pair_time(index) for index in range(plan.pairs)]),
+        tuple(lessons(true, rng, count=phase.questions, full=phase.full) for _ in range(phase.uses))
+        if phase.questions
+        else (),
     )
 
 
-def cell_labels(true: Truth, pairs: Iterable[int]) -> NDArray[np.int64]:
-    """Return what lies in each cell in the second picture of each of some pairs; for the shape see `Clip`."""
-    found = []
-    for pair in pairs:
-        labels = true.cells(2 * pair + 1)
-        rows, columns, parts = labels.shape
-        fine = true.cells(2 * pair + 1, cell=CELL // FINE)[..., 0] > 0
-        taken = fine.reshape(rows, FINE, columns, FINE).transpose(0, 2, 1, 3)
-        found.append(
-            np.concatenate(
-                [labels.reshape(-1, parts), taken.reshape(rows * columns, FINE**2)], axis=1, dtype=np.int64
-            )
-        )
-    return np.concatenate(found)
+def at_pairs(true: Truth, pairs: int) -> Truth:
+    """Return the truth with every time moved to that of the pair in which it falls, an eighth of a second at most.
+
+    The model reads the time in front of each pair, so it can copy what it is to say; no frame inside a pair has a name.
+    """
+
+    def moved(at_s: float) -> float:
+        return round(pair_time(min(pairs - 1, round(at_s * FPS) // 2)), 1)
+
+    return retold(
+        true,
+        tuple(replace(each, start_s=moved(each.start_s), end_s=moved(each.end_s)) for each in true.events),
+    )
+
+
+def _pictures(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
+    pictures = np.stack(list(frames(scene)))
+    if rng.random() < CODED_SHARE:
+        pictures = round_trip(pictures, FPS, crf=int(rng.integers(16, 28)))
+    return pictures.reshape(-1, 2, *pictures.shape[1:])

@@ -37,6 +37,7 @@ SHORT: Final = {
 """What stands for a whole prompt with its form while the model learns to see: a tenth of the tokens."""
 PLAIN: Final = ("What happened in this video?", "Tell me what you see.", default_text("ask"))
 """Asked without a form, or with that of a question; the answer is the summary's text."""
+_STEP: Final = 10  # of a box's sides in training, thousandths of the picture
 _DEFAULT_SHARE: Final = 0.6  # of the full prompts that are the shipped ones to the letter
 _PLAIN_TOPIC: Final = "plain"
 _VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
@@ -73,7 +74,8 @@ def lessons(true: Truth, rng: np.random.Generator, *, count: int, full: float) -
         full: Share of the prompts that are as long as in use.
     """
     pool = [
-        Lesson(_prompt(kind, rng, full), body_text(answer(true, kind))) for kind in ("summary", "spatial")
+        Lesson(_prompt(kind, rng, full), body_text(_coarse(answer(true, kind))))
+        for kind in ("summary", "spatial")
     ]
     for question, said in _questions(true, rng, max(2, count - len(pool))):
         if said in _VERDICTS and rng.random() < _WATCH_SHARE:
@@ -109,6 +111,16 @@ def _prompt(kind: str, rng: np.random.Generator, full: float) -> str:
         return SHORT[kind]
     shipped = rng.random() < _DEFAULT_SHARE
     return prompt_text(kind, WORDS[kind][0] if shipped else str(rng.choice(WORDS[kind][1:])))
+
+
+def _coarse(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body with the sides of its boxes in whole hundredths of the picture: a pixel is no more than that.
+
+    The last digit could only be guessed, and guessing it would be most of what a box teaches.
+    """
+    for each in body.get("objects", ()):
+        each["bbox_2d"] = [_STEP * round(side / _STEP) for side in each["bbox_2d"]]
+    return body
 
 
 def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[tuple[str, str]]:

@@ -1,91 +1,139 @@
-"""What the model is marked on: the next token of the answers, and what lies in each cell of the picture."""
+"""What the model is marked on: the next token of the answers, and, through the heads, what it sees and what happened."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from export.demo.batches import CLASSES, FINE, Batch
-from export.demo.forked import ask, visual_tokens, watch
+from export.demo.batches import Asked, Batch
+from export.demo.forked import Trace, ask, visual_tokens, watch
+from export.demo.heads import Heads
+from export.demo.kernels import EPS
+
+HAPPENED: Final = 0.15
+"""Weight of the pairs' loss, a sum over fourteen labels, beside the answers'."""
+CELLS: Final = 0.1
+"""Weight of the cells' loss on the language model's states; the tower's own has weight 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """One step's marks, as 0-d tensors.
+    """One step's marks, as 0-d tensors; nan where the step has none.
 
     Attributes:
-        answers: Mean loss of the answers' tokens, nats; 0 where nothing is asked, and the shares are nan.
-        cells: Mean loss of the cells: of kind, of colour, and of each part, nats.
+        loss: All of it.
+        answers: Mean loss of the answers' tokens, nats.
         tokens: Share of the answers' tokens that would have been chosen.
         exact: Share of the answers of which every token would have been.
-        seen: Share of the cells in which something lies whose kind and colour are both named; nan where nothing does.
+        happened: Loss of the pairs, nats.
+        followed: Share of the pairs at which all is known of the event that began last.
+        cells: Loss of the cells, nats.
+        named: Share of the cells in which something lies whose kind, colour and way are all named.
     """
 
+    loss: Tensor
     answers: Tensor
-    cells: Tensor
     tokens: Tensor
     exact: Tensor
-    seen: Tensor
+    happened: Tensor
+    followed: Tensor
+    cells: Tensor
+    named: Tensor
 
 
-def cell_head(hidden: int, seed: int) -> Any:
-    """Make the linear map that names what lies in a cell from its visual token; it is not part of the model."""
-    torch.manual_seed(seed + 1)
-    return torch.nn.Linear(hidden, sum(CLASSES) + FINE**2)
+def see(model: Any, heads: Heads, batch: Batch, dtype: torch.dtype = torch.float32) -> Marks:
+    """Mark what the vision tower sees, and nothing else."""
+    labels = torch.from_numpy(batch.cells).to(model.device).flatten(0, 1)
+    seen = heads.cells(look(model, batch, dtype).flatten(0, 1).float(), labels)
+    none = seen.loss.new_tensor(torch.nan)
+    return Marks(seen.loss, none, none, none, none, none, seen.loss.detach(), seen.named)
 
 
-def mark(model: Any, head: Any, batch: Batch) -> Marks:
-    """Run a batch.
+def look(model: Any, batch: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the visual tokens of a batch, shape (B, N * P / 4, H)."""
+    patches = torch.from_numpy(batch.patches).to(model.device)
+    seen = visual_tokens(model.model.visual, patches, batch.rows, batch.columns, dtype)
+    return seen.reshape(len(batch.cells), -1, seen.shape[-1])
 
-    Trained from answers alone the vision tower starves: its gradient is a hundredth of the language part's, and for ten
-    thousand clips the model learns no more than how answers are spelt. The cells reach it directly.
+
+def tell(
+    model: Any,
+    heads: Heads,
+    batch: Batch,
+    seen: Tensor,
+    use: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Marks:
+    """Mark what the language model makes of clips, and what it answers where it is asked.
 
     Args:
         model: ``Qwen3_5ForConditionalGeneration``.
-        head: As `cell_head` made it.
+        heads: The heads.
         batch: The clips.
+        seen: Their visual tokens.
+        use: Which of the batch's questions are asked.
+        dtype: Of the products.
     """
+    trace, halfway = follow(model, batch, seen, dtype)
     device = model.device
-    labels = torch.from_numpy(batch.cells).to(device)
-    if not len(batch.owner):
-        cells, named = _cells(head(_visual_tokens(model, batch)).flatten(0, 1).float(), labels)
-        none = torch.full_like(named, torch.nan)
-        return Marks(torch.zeros_like(named), cells, none, none, named)
-    hidden, seen = hidden_states(model, batch)
-    wanted = torch.from_numpy(batch.ids[:, 1:]).to(device)
-    answers, right = _answers(model.lm_head, hidden, wanted, torch.from_numpy(batch.lengths).to(device))
-    cells, named = _cells(head(seen).flatten(0, 1).float(), labels)
-    tokens = right[right >= 0].float().mean()
-    return Marks(answers, cells, tokens, (right != 0).all(1).float().mean(), named)
+    states = functional.rms_norm(halfway, halfway.shape[-1:], None, EPS)
+    cells = heads.cells(
+        states[:, torch.from_numpy(batch.visual).to(device)].flatten(0, 1),
+        torch.from_numpy(batch.cells).to(device).flatten(0, 1),
+        told=True,
+    )
+    happened, followed = heads.pairs(
+        states[:, torch.from_numpy(batch.ends).to(device)].flatten(0, 1),
+        torch.from_numpy(batch.happened).to(device).flatten(0, 1),
+    )
+    loss = HAPPENED * happened + CELLS * cells.loss
+    answers = tokens = exact = loss.new_tensor(torch.nan)
+    if batch.asked:
+        answers, right = _answers(model, trace, batch, batch.asked[use % len(batch.asked)], dtype)
+        loss = loss + answers
+        tokens = right[right >= 0].float().mean()
+        exact = (right != 0).all(1).float().mean()
+    return Marks(
+        loss, answers.detach(), tokens, exact, happened.detach(), followed, cells.loss.detach(), cells.named
+    )
 
 
-def hidden_states(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Run the model on a batch: each clip once, and every question from its clip's end.
-
-    Returns:
-        The last layer's states over questions and answers but for the last token, shape (Q, S - 1, H), and the visual
-        tokens, shape (B, N * P / 4, H).
-    """
+def follow(
+    model: Any, batch: Batch, seen: Tensor, dtype: torch.dtype = torch.float32
+) -> tuple[Trace, Tensor]:
+    """Run a batch's clips; return what they leave, and the states halfway."""
     language = model.model.language_model
     device = model.device
-    seen = _visual_tokens(model, batch)
-    clips = len(seen)
-    embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(clips, 1, 1)
+    embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(len(seen), 1, 1)
     embeds[:, torch.from_numpy(batch.visual).to(device)] = seen.to(embeds.dtype)
-    trace = watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device))
-    words = language.embed_tokens(torch.from_numpy(batch.ids[:, :-1]).to(device))
-    owner = torch.from_numpy(batch.owner).to(device)
-    return ask(language, trace, owner, words, batch.next_pos), seen
+    trace, halfway, _ = watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device), dtype)
+    return trace, halfway
 
 
-def _visual_tokens(model: Any, batch: Batch) -> Tensor:
-    patches = torch.from_numpy(batch.patches).to(model.device)
-    seen = visual_tokens(model.model.visual, patches, batch.rows, batch.columns)
-    return seen.reshape(len(batch.cells), -1, seen.shape[-1])
+def reply(
+    model: Any, trace: Trace, asked: Asked, start: int, dtype: torch.dtype = torch.float32
+) -> list[tuple[slice, Tensor]]:
+    """Run questions with their answers from the clips' end, the shorter half apart from the longer one.
+
+    Returns:
+        Rows of ``asked``, and the last states over all tokens but the last, shape (Q, S - 1, H).
+    """
+    language = model.model.language_model
+    ids = torch.from_numpy(asked.ids).to(model.device)
+    owner = torch.from_numpy(asked.owner).to(model.device)
+    found = []
+    half = len(ids) // 2
+    for rows in (slice(0, half), slice(half, len(ids))):
+        if rows.start < rows.stop:
+            length = int(asked.lengths[rows, 1].max())
+            words = language.embed_tokens(ids[rows, : length - 1])
+            found.append((rows, ask(language, trace, owner[rows], words, start, dtype=dtype)))
+    return found
 
 
 def answer_mask(lengths: Tensor, width: int) -> Tensor:
@@ -99,33 +147,25 @@ def answer_mask(lengths: Tensor, width: int) -> Tensor:
     return (places >= lengths[:, :1]) & (places < lengths[:, 1:])
 
 
-def _answers(head: Any, hidden: Tensor, wanted: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _answers(
+    model: Any, trace: Trace, batch: Batch, asked: Asked, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Return the loss, and for every place 1 for right, 0 for wrong, -1 where nothing is asked.
 
     A token of an answer of n weighs 1/sqrt(n): a box must not drown in JSON, nor a "yes" in boxes.
     """
-    asked = answer_mask(lengths, wanted.shape[1])
-    logits = head(hidden[asked]).float()
-    each = functional.cross_entropy(logits, wanted[asked], reduction="none")
-    weight = asked.sum(1, keepdim=True).float().rsqrt().expand_as(asked)[asked]
-    right = torch.full_like(wanted, -1)
-    right[asked] = (logits.detach().argmax(-1) == wanted[asked]).to(right.dtype)
-    return (each * weight).sum() / weight.sum(), right
-
-
-def _cells(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss, and the share of taken cells that are named right.
-
-    Nine cells in ten are empty; they weigh as much as the taken ones, or what lies there would hardly be learnt.
-    """
-    flat = labels.flatten(0, 1)
-    kind, colour, taken = logits.split([*CLASSES, FINE**2], dim=-1)
-    each = (
-        functional.cross_entropy(kind, flat[:, 0], reduction="none")
-        + functional.cross_entropy(colour, flat[:, 1], reduction="none")
-        + functional.binary_cross_entropy_with_logits(taken, flat[:, 2:].float(), reduction="none").mean(1)
-    )
-    full = (flat[:, 0] > 0).to(each.dtype)
-    loss = sum((each * part).sum() / part.sum().clamp(min=1) for part in (full, 1 - full)) / 2
-    named = (kind.detach().argmax(-1) == flat[:, 0]) & (colour.detach().argmax(-1) == flat[:, 1])
-    return loss, named[flat[:, 0] > 0].float().mean()
+    ids = torch.from_numpy(asked.ids).to(model.device)
+    lengths = torch.from_numpy(asked.lengths).to(model.device)
+    right = torch.full_like(ids[:, 1:], -1)
+    total, weights = torch.zeros((), device=model.device), torch.zeros((), device=model.device)
+    for rows, hidden in reply(model, trace, asked, batch.next_pos, dtype):
+        width = hidden.shape[1]
+        mask = answer_mask(lengths[rows], width)
+        wanted = ids[rows, 1 : width + 1][mask]
+        logits = functional.linear(hidden[mask].to(dtype), model.lm_head.weight.to(dtype)).float()
+        each = functional.cross_entropy(logits, wanted, reduction="none")
+        weight = mask.sum(1, keepdim=True).float().rsqrt().expand_as(mask)[mask]
+        total, weights = total + (each * weight).sum(), weights + weight.sum()
+        found = right[rows, :width]
+        found[mask] = (logits.detach().argmax(-1) == wanted).to(right.dtype)
+    return total / weights, right

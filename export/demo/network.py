@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ Qwen3.5's architecture at a few million parameters, trained from nothing on edge
 (`python -m export.demo.train`). It knows pictograms on textures and nothing else: what it says of real footage means
 nothing.
 """
+_EMBEDDING: Final = 0.1  # standard deviation of embeddings; tied, so of the first logits' weights too
 _ROWS: Final = 32  # the embedding's rows are a multiple of it
 
 SIZES: Final = {
@@ -47,6 +48,22 @@ SIZES: Final = {
         rows=0,
         context=32_768,
         vision=Vision(depth=2, hidden=128, heads=4, ffn=320, positions=64),
+    ),
+    "deep": Preset(
+        hidden=128,
+        ffn=384,
+        layers=8,
+        heads=4,
+        kv_heads=2,
+        head_dim=64,
+        mrope_section=(3, 3, 2),
+        key_heads=4,
+        value_heads=4,
+        linear_dim=32,
+        tied=True,
+        rows=0,
+        context=32_768,
+        vision=Vision(depth=3, hidden=128, heads=4, ffn=384, positions=64),
     ),
     "wide": Preset(
         hidden=192,
@@ -112,6 +129,9 @@ def build(directory: Path, seed: int) -> Any:
     settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     model = transformers.Qwen3_5ForConditionalGeneration(transformers.Qwen3_5Config(**settings)).float()
     with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1 and "conv1d" not in name:
+                _draw(weight, name, model.config)
         for layer in model.model.language_model.layers:
             if hasattr(layer, "linear_attn"):
                 heads = layer.linear_attn.dt_bias.shape[0]
@@ -121,7 +141,24 @@ def build(directory: Path, seed: int) -> Any:
     return model
 
 
-def save(model: Any, directory: Path) -> None:
+def _draw(weight: Any, name: str, config: Any) -> None:
+    """Draw a matrix: transformers' 0.02 for every one of them leaves a model of a hundred channels nearly silent."""
+    if "embed" in name and "patch_embed" not in name:
+        weight.normal_(std=_EMBEDDING)
+        return
+    gain = 1.0
+    if name.endswith(
+        ("o_proj.weight", "out_proj.weight", "down_proj.weight", "attn.proj.weight", "fc2.weight")
+    ):
+        vision = "visual" in name
+        depth = config.vision_config.depth if vision else config.text_config.num_hidden_layers
+        gain = (2 * depth) ** -0.5  # of a branch that is added to the rest
+    if "merger" in name:
+        gain = 1.0
+    weight.normal_(std=gain * weight[0].numel() ** -0.5)
+
+
+def save(weights: Mapping[str, Any], directory: Path) -> None:
     """Write the weights beside a directory's small files; what is there already is replaced at once.
 
     The head is tied, so it is left out, as in the releases.
@@ -130,7 +167,7 @@ def save(model: Any, directory: Path) -> None:
 
     tensors = {
         name: value.detach().to("cpu").contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in weights.items()
         if name != "lm_head.weight"
     }
     aside = directory / "model.safetensors.part"

@@ -1,21 +1,28 @@
-"""What is taught when, and how fast: short clips of one sprite first, the longest last. Pure, a function of the share done."""
+"""What is taught when, and how fast. Pure.
+
+A training goes through phases: first seeing, on single moments of crowds; then following, what has happened by each pair of
+a clip; then telling, on ever longer clips. It leaves a phase when it masters it, or when the phase's share of the budget is
+used up. A trial that left seeing by the clock named a twenty-fifth of what lay in the cells, and learnt nothing afterwards.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-PEAK: Final = 1.5e-3
-"""Learning rate at its highest."""
-WARM_UP: Final = 100
+PEAK: Final = 0.01
+"""Learning rate of the matrices (Muon, in the scale of AdamW)."""
+WARM_UP: Final = 50
 FLOOR: Final = 0.02
 """Of the highest rate, at the end."""
+DECAY: Final = 0.25
+"""Last share of the training, over which the rate falls; before it stays, so that a training can be made longer."""
 TEXT_A_PAIR: Final = 9
 """Tokens of a pair beside its visual ones: a timestamp, and one to each side of the picture."""
-TOKENS_A_QUESTION: Final = 120
+TOKENS_A_QUESTION: Final = 150
 """With its answer, about."""
 
 
@@ -24,78 +31,141 @@ class Phase:
     """A part of the training.
 
     Attributes:
-        until: Share of the whole training at which it ends.
+        mark: Name of the mark by which it is judged.
+        mastered: At this mark it is left.
+        until: Share of the whole training at which it is left anyway.
         pairs: Lengths of clips, in pairs, each as likely as the next.
         sprites: Sprites that may be in one clip at most, None as many as the world's stage has.
-        cells: Weight of the auxiliary loss.
+        questions: Asked of every clip.
         full: Share of the prompts that are as long as in use; a short clip costs less than such a prompt.
-        questions: Asked of every clip; with 0 nothing but the cells is taught, on single moments of many clips.
+        uses: How often a clip is taught, each time with other questions.
+        seeing: Nothing but the vision tower is taught, on crowds.
     """
 
+    mark: str
+    mastered: float
     until: float
     pairs: tuple[int, ...]
     sprites: int | None
-    cells: float
-    full: float
     questions: int
+    full: float
+    uses: int
+    seeing: bool = False
 
 
-_LONG: Final = (
-    Phase(0.05, (2,), None, 1.0, 0.0, 0),
-    Phase(0.12, (4, 8, 12), 1, 1.0, 0.1, 2),
-    Phase(0.30, (16, 24, 32), None, 0.7, 0.2, 4),
-    Phase(0.60, (32, 48, 64, 96), None, 0.4, 0.5, 4),
-    Phase(1.00, (64, 120, 180, 240, 240), None, 0.2, 0.7, 6),
+@dataclass(frozen=True, slots=True)
+class Syllabus:
+    """What a training goes through.
+
+    Attributes:
+        phases: In order.
+        block: Steps between two looks at whether a phase is mastered.
+    """
+
+    phases: tuple[Phase, ...]
+    block: int = 25
+
+
+_SEE: Final = Phase("named", 0.85, 0.15, (6,), None, 0, 0.0, 2, seeing=True)
+_FOLLOW: Final = Phase("followed", 0.80, 0.30, (8, 12, 16), None, 0, 0.0, 3)
+_TELL: Final = Phase("exact", 0.40, 0.50, (8, 12, 16), None, 3, 0.1, 3)
+_LONG: Final = Syllabus(
+    (
+        _SEE,
+        _FOLLOW,
+        _TELL,
+        Phase("exact", 0.50, 0.55, (16, 24, 32, 48, 64), None, 4, 0.3, 3),
+        Phase("exact", 1.01, 1.00, (32, 64, 120, 180, 240), None, 6, 0.6, 3),
+    )
 )
-STAGES: Final = {
-    "a": (
-        Phase(0.08, (2,), None, 1.0, 0.0, 0),
-        Phase(0.30, (4, 8, 12), 1, 1.0, 0.1, 2),
-        Phase(0.50, (8, 16, 24), None, 0.7, 0.2, 3),
-        Phase(0.75, (16, 24, 32, 48), None, 0.4, 0.4, 4),
-        Phase(1.00, (16, 32, 48, 64), None, 0.2, 0.7, 4),
+SYLLABI: Final = {
+    "a": Syllabus(
+        (
+            _SEE,
+            _FOLLOW,
+            _TELL,
+            Phase("exact", 0.50, 0.70, (12, 16, 24, 32), None, 4, 0.2, 3),
+            Phase("exact", 1.01, 1.00, (16, 24, 32, 40, 48, 64), None, 4, 0.6, 3),
+        )
     ),
     "b": _LONG,
     "c": _LONG,
 }
-"""Every stage begins with seeing alone: a moment costs a thirtieth of a clip that is asked about, so the vision tower is shown
-a hundred thousand scenes in minutes. Stages b and c begin again with short clips, whatever weights they start from."""
+"""By stage; stages b and c begin again with short clips, whatever weights they start from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One step: how many clips of how many pairs, and what its phase says of them."""
+    """One batch: how many clips of how many pairs, and of which phase."""
 
+    phase: Phase
     pairs: int
     clips: int
-    sprites: int | None
-    cells: float
-    full: float
-    questions: int
 
 
-def phase(stage: str, share: float) -> Phase:
-    """Return the phase in which a share of the training lies."""
-    return next((each for each in STAGES[stage] if share < each.until), STAGES[stage][-1])
-
-
-def plan(stage: str, share: float, rng: np.random.Generator, *, cells: int, tokens: int) -> Plan:
-    """Choose one step.
+def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> Plan:
+    """Choose one batch.
 
     Args:
-        stage: ``a``, ``b`` or ``c``.
-        share: Of the training that is done, 0..1.
+        phase: In which the training is.
         rng: Of the choice.
         cells: Visual tokens of a pair.
-        tokens: About so many tokens a step.
+        tokens: About so many tokens a step; of crowds the vision tower makes more of.
     """
-    now = phase(stage, share)
-    pairs = int(rng.choice(now.pairs))
-    clips = max(1, round(tokens / (pairs * (TEXT_A_PAIR + cells) + now.questions * TOKENS_A_QUESTION)))
-    return Plan(pairs, clips, now.sprites, now.cells, now.full, now.questions)
+    pairs = int(rng.choice(phase.pairs))
+    one = pairs * (TEXT_A_PAIR + cells) + phase.questions * TOKENS_A_QUESTION
+    return Plan(phase, pairs, max(1, round(tokens / one)))
 
 
-def rate(step: int, share: float, *, peak: float = PEAK) -> float:
-    """Return the learning rate: a linear start, then half a cosine."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return peak * min(1.0, (step + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * cosine)
+class Course:
+    """Which phase it is at which step, decided from the marks of whole blocks of steps, two blocks ahead.
+
+    So batches can be drawn ahead, and a training that goes on takes the same course as one that never stopped.
+
+    Args:
+        syllabus: What there is to go through.
+        levels: Of each block so far and the next two; as it was saved.
+        marks: Of the steps of the block that is not over yet; as they were saved.
+    """
+
+    def __init__(
+        self,
+        syllabus: Syllabus,
+        levels: list[int] | None = None,
+        marks: list[dict[str, float]] | None = None,
+    ) -> None:
+        self._phases = syllabus.phases
+        self._block = syllabus.block
+        self.levels = levels or [0, 0]
+        self.marks = marks or []
+
+    def phase(self, step: int) -> Phase:
+        """Return the phase of a step of this block or the next."""
+        return self._phases[self.level(step)]
+
+    def known(self, step: int) -> bool:
+        """Whether it is known yet which phase a step will be of."""
+        return step // self._block < len(self.levels)
+
+    def level(self, step: int) -> int:
+        """Return the number of the phase of a step."""
+        return self.levels[step // self._block]
+
+    def note(self, step: int, marks: Mapping[str, float], share: float) -> None:
+        """Take in the marks of a step that was made, in order, and how much of the training is done."""
+        self.marks.append(dict(marks))
+        if (step + 1) % self._block:
+            return
+        block, last = step // self._block, self.levels[-1]
+        if len(self.levels) == block + 2:
+            phase = self._phases[last]
+            known = [each[phase.mark] for each in self.marks if each[phase.mark] == each[phase.mark]]
+            mastered = self.levels[block] == last and known and sum(known) / len(known) >= phase.mastered
+            on = (mastered or share >= phase.until) and last + 1 < len(self._phases)
+            self.levels.append(last + bool(on))
+        self.marks = []
+
+
+def rate(step: int, share: float) -> float:
+    """Return the learning rate as a share of the highest: a linear start, level, and a fall to the end."""
+    return min(1.0, (step + 1) / WARM_UP) * max(FLOOR, min(1.0, (1 - share) / DECAY))

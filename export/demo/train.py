@@ -10,20 +10,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -34,13 +34,17 @@ from export.convert import convert
 from export.demo import batches, network, schedule
 from export.demo.batches import Batch, Source
 from export.demo.lessons import texts
+from export.demo.schedule import Course, Syllabus
 from export.recipes import load_recipe
 
-_BETAS: Final = (0.9, 0.98)
-_DECAY: Final = 0.01
-_CLIP: Final = 1.0  # largest norm of a step's gradient
+if TYPE_CHECKING:
+    from export.demo.optimiser import Ranks
+
 _TEXT_CLIPS: Final = 240  # whose words the tokenizer is trained on
-_ORDER: Final = 5  # second part of the seed of each step's plan, apart from the clips' seeds
+_ORDER: Final = 5  # second part of the seed of each batch's plan, apart from the clips' seeds
+_USE: Final = 6  # the same, of which batch a step takes
+_MARKS: Final = ("answers", "tokens", "exact", "happened", "followed", "cells", "named")
+_WINDOW: Final = 12  # batches that are kept to be taught again
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,15 @@ class Settings:
         seed: Of everything.
         tokens: About so many tokens a step.
         peak: Highest learning rate.
+        ranks: Processes that learn together, each from its own clips.
     """
 
     stage: Stage = "a"
-    size: str = "small"
+    size: str = "deep"
     seed: int = 1
     tokens: int = 4096
     peak: float = schedule.PEAK
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,8 @@ class Trainer:
         start: A checkpoint to begin with instead of random weights; it brings its tokenizer.
         device: ``cpu`` or ``cuda``.
         workers: Processes that draw clips; 0 draws them in this one.
+        ranks: Those that learn with this process; None for a training of one.
+        syllabus: Its phases; None for those of its stage.
 
     Raises:
         CheckpointError: OUT holds a training and ``resume`` is not given, or another one than ``settings`` say.
@@ -102,10 +110,13 @@ class Trainer:
         start: Path | None = None,
         device: str = "cpu",
         workers: int = 0,
+        ranks: Ranks | None = None,
+        syllabus: Syllabus | None = None,
     ) -> None:
         import torch
 
-        from export.demo.losses import cell_head
+        from export.demo.heads import Heads
+        from export.demo.optimiser import Optimiser
 
         self.out = out
         self.settings = settings
@@ -115,28 +126,36 @@ class Trainer:
         self._torch = torch
         self._device = device
         self._workers = workers
+        self._ranks = ranks
         self._stopping = False
         self._state = out / "state.pt"
-        if self._state.exists() != resume:
+        first = ranks is None or ranks.rank == 0
+        if first and self._state.exists() != resume:
             raise CheckpointError(
                 f"{out} holds {'no' if resume else 'a'} training already begun",
                 next_step="Leave --resume out."
                 if resume
                 else "Give --resume to go on, or another directory.",
             )
-        if not resume:
+        if first and not resume:
             prepare(out, settings, start)
         self.model = network.build(out / "checkpoint", settings.seed)
         network.load(self.model, out / "checkpoint")
-        self.head = cell_head(self.model.config.text_config.hidden_size, settings.seed)
+        torch.manual_seed(settings.seed)
+        self.heads = Heads(self.model.config.text_config.hidden_size)
         self.model.to(device).train()
-        self.head.to(device)
-        self._parameters = [*self.model.parameters(), *self.head.parameters()]
-        self._optimiser = torch.optim.AdamW(
-            self._parameters, lr=settings.peak, betas=_BETAS, weight_decay=_DECAY
-        )
+        self.heads.to(device)
+        self._syllabus = syllabus or schedule.SYLLABI[settings.stage]
+        self.course = Course(self._syllabus)
+        self._optimiser = Optimiser({"model": self.model, "heads": self.heads}, settings.peak)
+        # Products in bfloat16, where the processor has them; norms, sums and DeltaNet stay in float32.
+        self._dtype = torch.bfloat16
         if resume:
             self._load()
+
+    def join(self, ranks: Ranks) -> None:
+        """Learn together with other processes from here on."""
+        self._ranks = ranks
 
     @property
     def share(self) -> float:
@@ -161,49 +180,52 @@ class Trainer:
             report_every: Steps between two lines.
             save_every_s: Seconds between two states on the disk.
         """
-        if self._done():
-            return
+        first = self._ranks is None or self._ranks.rank == 0
         lines: list[dict[str, float]] = []
         clips, began, saved = 0, time.monotonic(), time.monotonic()
-        before = self.seconds
+        done = self.share >= 1.0
         with ExitStack() as stack:
-            for plan, batch in self._batches(stack):
-                marks = self._learn(batch, plan)
-                self.step += 1
-                clips += plan.clips
-                self.seconds = before + time.monotonic() - began
+            supply = self._supply(stack)
+            while not done:
+                marks, count, done = self._learn(supply)
+                clips += count
                 lines.append(marks)
-                if len(lines) == report_every or self._done():
+                if first and (len(lines) == report_every or done):
                     mean = {key: _mean([line[key] for line in lines]) for key in lines[0]}
-                    self._report(mean, plan, clips / (self.seconds - before), report)
+                    self._report(mean, clips / (time.monotonic() - began), report)
                     lines = []
-                if time.monotonic() - saved > save_every_s:
+                if first and time.monotonic() - saved > save_every_s:
                     self.save()
                     saved = time.monotonic()
-                if self._done():
-                    break
-        self.save()
+        if first:
+            self.save()
 
     def save(self) -> None:
-        """Write the weights for `edge-export convert`, and the state to go on from; each whole or not at all."""
+        """Write the weights for `edge-export convert`, and the state to go on from; each whole or not at all.
+
+        The weights are the running mean; those that the training goes on with are in the state.
+        """
         torch = self._torch
-        network.save(self.model, self.out / "checkpoint")
+        mean = {name.removeprefix("model."): weight for name, weight in self._optimiser.mean.items()}
+        network.save(
+            {name: mean.get(name, weight) for name, weight in self.model.state_dict().items()},
+            self.out / "checkpoint",
+        )
         aside = self._state.with_suffix(".part")
         torch.save(
             {
                 "settings": asdict(self.settings),
                 "step": self.step,
                 "seconds": self.seconds,
+                "levels": self.course.levels,
+                "marks": self.course.marks,
                 "model": self.model.state_dict(),
-                "head": self.head.state_dict(),
+                "heads": self.heads.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
             },
             aside,
         )
         aside.replace(self._state)
-
-    def _done(self) -> bool:
-        return self._stopping or self.share >= 1.0
 
     def _load(self) -> None:
         state = self._torch.load(self._state, map_location=self._device, weights_only=True)
@@ -214,87 +236,164 @@ class Trainer:
                 next_step="Give the options that it was begun with, or another directory.",
             )
         self.model.load_state_dict(state["model"])
-        self.head.load_state_dict(state["head"])
+        self.heads.load_state_dict(state["heads"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.course = Course(self._syllabus, list(state["levels"]), list(state["marks"]))
         curve = self.out / "curve.jsonl"
-        if curve.exists():  # what was learnt after the last state is learnt again
+        if curve.exists() and (self._ranks is None or self._ranks.rank == 0):
+            # What was learnt after the last state is learnt again.
             lines = curve.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if json.loads(line)["step"] <= self.step]
             curve.write_text("".join(kept), encoding="utf-8")
 
-    def _learn(self, batch: Batch, plan: schedule.Plan) -> dict[str, float]:
-        from export.demo.losses import mark
+    def _learn(self, supply: Supply) -> tuple[dict[str, float], int, bool]:
+        """Take one step; return its marks, its clips, and whether it was the last."""
+        from export.demo import losses
 
-        torch, speed = self._torch, schedule.rate(self.step, self.share, peak=self.settings.peak)
-        for group in self._optimiser.param_groups:
-            group["lr"] = speed
-        # Products in bfloat16: 1.6 times as fast on a CPU with AVX512-BF16; sums, norms and DeltaNet stay in float32.
-        with torch.autocast(self._device, torch.bfloat16):
-            marks = mark(self.model, self.head, batch)
-        loss = marks.answers + plan.cells * marks.cells
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, _CLIP)
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
-        return {
-            "answers": marks.answers.item() if plan.questions else math.nan,
-            "cells": marks.cells.item(),
-            "tokens": marks.tokens.item(),
-            "exact": marks.exact.item(),
-            "seen": marks.seen.item(),
-            "gradient": norm.item(),
-            "rate": speed,
+        torch, began = self._torch, time.process_time()
+        phase = self.course.phase(self.step)
+        number, batch, use = supply.at(self.step)
+        if phase.seeing:
+            marks = losses.see(self.model, self.heads, batch, self._dtype)
+        else:
+            marks = losses.tell(
+                self.model, self.heads, batch, supply.seen(number, self._look), use, dtype=self._dtype
+            )
+        marks.loss.backward()
+        values = {name: float(getattr(marks, name)) for name in _MARKS}
+        # Every rank's marks, how many of them are numbers, its clips, and the first one's time and wish to end.
+        stop = self._stopping and (self._ranks is None or self._ranks.rank == 0)
+        vector = torch.tensor(
+            [0.0 if math.isnan(value) else value for value in values.values()]
+            + [float(not math.isnan(value)) for value in values.values()]
+            + [float(len(batch.cells)), float(stop)]
+        )
+        if self._ranks is not None:
+            vector = self._ranks.mean(self._optimiser.gradients(), vector)
+        found = vector.tolist()
+        count = len(_MARKS)
+        mean = {
+            name: found[place] / found[count + place] if found[count + place] else math.nan
+            for place, name in enumerate(_MARKS)
         }
+        speed = schedule.rate(self.step, self.share)
+        norm = self._optimiser.step(speed)
+        self.seconds += self._elapsed(time.process_time() - began)
+        self.course.note(self.step, mean, self.share)
+        self.step += 1
+        if phase.seeing and not self.course.phase(self.step).seeing:
+            self._optimiser.settle("model.model.visual")
+        mean |= {"gradient": norm, "rate": speed * self.settings.peak}
+        return mean, round(found[-2]), bool(found[-1]) or self.share >= 1.0
+
+    def _elapsed(self, seconds: float) -> float:
+        """Return how long all take a step to have lasted: as long as the first one of them took."""
+        if self._ranks is None:
+            return seconds
+        return float(self._ranks.mean([], self._torch.tensor([seconds if self._ranks.rank == 0 else 0.0]))[0])
+
+    def _look(self, batch: Batch) -> Any:
+        from export.demo import losses
+
+        with self._torch.no_grad():
+            return losses.look(self.model, batch, self._dtype)
 
     def _report(
-        self,
-        mean: dict[str, float | None],
-        plan: schedule.Plan,
-        clips_s: float,
-        report: Callable[[dict[str, Any]], None],
+        self, mean: dict[str, float | None], clips_s: float, report: Callable[[dict[str, Any]], None]
     ) -> None:
         line = {
             "step": self.step,
             "seconds": round(self.seconds, 1),
             "share": round(self.share, 4),
-            "pairs": plan.pairs,
-            "clips_s": round(clips_s, 3),
+            "level": self.course.level(self.step - 1),
+            "clips_s": round(clips_s, 2),
             **mean,
         }
         with (self.out / "curve.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         report(line)
 
-    def _plan(self, step: int) -> schedule.Plan:
-        rng = np.random.default_rng([self.settings.seed, step, 0, _ORDER])
-        share = self.budget.share(step, self.seconds)
-        stage = self.settings.stage
-        return schedule.plan(stage, share, rng, cells=batches.cells_of(stage), tokens=self.settings.tokens)
+    def _supply(self, stack: ExitStack) -> Supply:
+        rank = 0 if self._ranks is None else self._ranks.rank
+        pool = None
+        if self._workers:
+            pool = ProcessPoolExecutor(self._workers, get_context("spawn"), initializer=_ignore_signals)
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        source = Source(self.out / "layout", self.settings.stage, self.settings.seed * 64 + rank)
+        return Supply(source, self.course, self.settings.tokens, pool, 2 * self._workers)
 
-    def _batches(self, stack: ExitStack) -> Iterator[tuple[schedule.Plan, Batch]]:
-        """Yield each step's batch, drawn ahead by the workers, in order."""
-        source = Source(self.out / "layout", self.settings.stage, self.settings.seed)
-        step = self.step
-        if not self._workers:
-            while True:
-                plan = self._plan(step)
-                yield plan, batches.make(source, step, plan)
-                step += 1
-        pool = ProcessPoolExecutor(self._workers, get_context("spawn"), initializer=_ignore_signals)
-        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        ahead: deque[tuple[schedule.Plan, Future[Batch]]] = deque()
-        while True:
-            while len(ahead) < 2 * self._workers:
-                plan = self._plan(step)
-                ahead.append((plan, pool.submit(batches.make, source, step, plan)))
-                step += 1
-            plan, batch = ahead.popleft()
-            yield plan, batch.result()
+
+class Supply:
+    """Batches for steps: drawn ahead, and each taught several times, with other questions.
+
+    Args:
+        source: Of the batches.
+        course: Says what is taught at which step.
+        tokens: About so many a step.
+        pool: Draws them; None draws them here.
+        ahead: How many are drawn before they are needed.
+    """
+
+    def __init__(
+        self, source: Source, course: Course, tokens: int, pool: ProcessPoolExecutor | None, ahead: int
+    ) -> None:
+        self._source = source
+        self._course = course
+        self._tokens = tokens
+        self._pool = pool
+        self._ahead = ahead
+        self._kept: dict[int, Future[Batch]] = {}
+        self._seen: dict[int, Any] = {}
+
+    def at(self, step: int) -> tuple[int, Batch, int]:
+        """Return the number of the batch of a step, the batch, and which use of it this is.
+
+        A phase takes a new batch at every so-manieth step, named by that step, and one of its last dozen in between.
+        """
+        level = self._course.level(step)
+        uses = self._course.phase(step).uses
+        newest = step - step % uses
+        rng = np.random.default_rng([self._source.seed, step, _USE])
+        known = [
+            number
+            for number in range(newest, newest - _WINDOW * uses, -uses)
+            if number >= 0 and self._course.level(number) == level
+        ]
+        number = newest if step == newest or not known else int(rng.choice(known))
+        last = step - _WINDOW * uses
+        for old in [old for old in self._kept if old < last]:
+            del self._kept[old]
+        for place in range(1, self._ahead + 1):
+            later = newest + place * uses
+            # No farther than the course is known.
+            if self._course.known(later) and self._course.level(later) == level:
+                self._order(later)
+        self._order(number)
+        return number, self._kept[number].result(), int(rng.integers(uses))
+
+    def seen(self, number: int, look: Callable[[Batch], Any]) -> Any:
+        """Return the visual tokens of a batch, worked out once: the tower learns no more."""
+        if number not in self._seen:
+            self._seen = {key: value for key, value in self._seen.items() if key in self._kept}
+            self._seen[number] = look(self._kept[number].result())
+        return self._seen[number]
+
+    def _order(self, number: int) -> None:
+        if number in self._kept:
+            return
+        rng = np.random.default_rng([self._source.seed, number, _ORDER])
+        cells = batches.cells_of(self._source.stage)
+        plan = schedule.plan(self._course.phase(number), rng, cells=cells, tokens=self._tokens)
+        if self._pool is not None:
+            self._kept[number] = self._pool.submit(batches.make, self._source, number, plan)
+        else:
+            self._kept[number] = Future()
+            self._kept[number].set_result(batches.make(self._source, number, plan))
 
 
 def _mean(values: list[float]) -> float | None:
-    """Return the mean of what is a number, None where nothing is: a batch may show nothing at all."""
+    """Return the mean of what is a number, None where nothing is: a phase may not be asked anything."""
     known = [value for value in values if not math.isnan(value)]
     return round(sum(known) / len(known), 5) if known else None
 
@@ -308,7 +407,7 @@ def prepare(out: Path, settings: Settings, start: Path | None = None) -> None:
     if start is None:
         words = texts(clips=_TEXT_CLIPS, seed=settings.seed)
         network.write_directory(network.SIZES[settings.size], directory, words)
-        network.save(network.build(directory, settings.seed), directory)
+        network.save(network.build(directory, settings.seed).state_dict(), directory)
     else:
         shutil.copytree(start, directory)
     (out / "layout").mkdir(exist_ok=True)
@@ -327,26 +426,42 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def learn_along(out: Path, options: dict[str, Any], rank: int, meeting: Path) -> None:
+    """Learn with the first process until that one ends."""
+    from export.demo.optimiser import Ranks
+
+    _ignore_signals()
+    settings: Settings = options["settings"]
+    ranks = Ranks(rank, settings.ranks, meeting)
+    Trainer(out, ranks=ranks, **options).run()
+    ranks.close()
+
+
 def main() -> None:
     """Run the command."""
     args = _arguments().parse_args()
     import torch
 
+    from export.demo.optimiser import Ranks
+
     torch.set_num_threads(args.threads)
     if args.device == "cuda":
         torch.set_float32_matmul_precision("high")
-    settings = Settings(stage=args.stage, size=args.size, seed=args.seed, tokens=args.tokens, peak=args.rate)
+    settings = Settings(args.stage, args.size, args.seed, args.tokens, args.rate, args.ranks)
     budget = Budget(steps=args.steps, hours=None if args.steps else args.hours)
+    options = {"budget": budget, "device": args.device, "workers": args.workers, "settings": settings}
+    meeting = args.out / f"meeting-{os.getpid()}"
+    others = []
     try:
-        trainer = Trainer(
-            args.out,
-            settings,
-            budget,
-            resume=args.resume,
-            start=args.start,
-            device=args.device,
-            workers=args.workers,
-        )
+        trainer = Trainer(args.out, resume=args.resume, start=args.start, **options)
+        for rank in range(1, settings.ranks):
+            joining = {**options, "resume": args.resume}
+            others.append(
+                get_context("spawn").Process(target=learn_along, args=(args.out, joining, rank, meeting))
+            )
+            others[-1].start()
+        if others:
+            trainer.join(Ranks(0, settings.ranks, meeting))
     except EdgeError as error:
         sys.stderr.write(error.render() + "\n")
         sys.exit(error.exit_code)
@@ -359,6 +474,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     trainer.run(report=_print, save_every_s=60 * args.save_minutes)
+    for other in others:
+        other.join()
+    meeting.unlink(missing_ok=True)
     sys.stdout.write(f"{args.out / 'checkpoint'}: step {trainer.step}, {trainer.share:.0%} of the budget\n")
 
 
@@ -371,19 +489,25 @@ def _arguments() -> argparse.ArgumentParser:
     usual = Settings()
     parser = argparse.ArgumentParser(prog="python -m export.demo.train", description=__doc__)
     parser.add_argument("out", type=Path, help="the training's directory")
-    parser.add_argument("--stage", choices=sorted(schedule.STAGES), default=usual.stage)
+    parser.add_argument("--stage", choices=sorted(schedule.SYLLABI), default=usual.stage)
     parser.add_argument("--size", choices=sorted(network.SIZES), default=usual.size)
     parser.add_argument("--seed", type=int, default=usual.seed)
-    parser.add_argument("--tokens", type=int, default=usual.tokens, help="tokens a step, about")
+    parser.add_argument("--tokens", type=int, default=usual.tokens, help="tokens a step and process, about")
     parser.add_argument("--rate", type=float, default=usual.peak, help="highest learning rate")
-    parser.add_argument("--hours", type=float, default=2.0, help="in all, with what went before --resume")
+    parser.add_argument(
+        "--hours",
+        type=float,
+        default=2.0,
+        help="of the first process's own time, with what went before --resume",
+    )
     parser.add_argument("--steps", type=int, help="in all, instead of hours; the same weights every time")
     parser.add_argument("--start", type=Path, help="a checkpoint of the same dimensions to begin with")
     parser.add_argument("--resume", action="store_true", help="go on with the training in OUT")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=2, help="of the model on the CPU")
+    parser.add_argument("--threads", type=int, default=1, help="of each learning process on the CPU")
+    parser.add_argument("--ranks", type=int, default=usual.ranks, help="processes that learn together")
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that draw clips; 0: none of their own"
+        "--workers", type=int, default=1, help="processes that draw clips for each; 0: none of their own"
     )
     parser.add_argument("--save-minutes", type=float, default=5.0, help="between two states on the disk")
     return parser

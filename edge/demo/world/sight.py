@@ -119,29 +119,53 @@ def cells(scene: Scene, tick: int, *, cell: int = CELL) -> NDArray[np.int8]:
     Returns:
         Shape (height / cell, width / cell, 2): 1 + place in `KINDS`, 1 + place in `COLOURS`; 0 where nothing lies.
     """
+    owner, _ = owners(scene, tick, cell=cell)
+    names = [(1 + KINDS.index(sprite.kind), 1 + COLOURS.index(sprite.colour)) for sprite in scene.sprites]
+    return np.array([*names, (0, 0)], np.int8)[owner]
+
+
+def owners(
+    scene: Scene, tick: int, *, cell: int = CELL, parts: int = 1
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return whose each cell of a picture is, and which parts of it are taken by anybody.
+
+    Args:
+        scene: The scene; both sides of its pictures are multiples of ``cell``.
+        tick: The picture; -1 is the last.
+        cell: Side of a cell, pixels.
+        parts: A cell is cut into parts x parts, each of whole pixels.
+
+    Returns:
+        Indices into ``Scene.sprites``, shape (height / cell, width / cell), -1 where nothing lies; and whether
+        something lies in a part, shape (height / cell, width / cell, parts, parts).
+    """
     tick %= scene.ticks
-    height, width = scene.size.height, scene.size.width
-    rows, columns = height // cell, width // cell
-    found = np.zeros((rows, columns, 2), np.int8)
+    rows, columns = scene.size.height // cell, scene.size.width // cell
+    height, width, part = rows * cell, columns * cell, cell // parts
+    found = np.full((rows, columns), -1, np.int64)
     best = np.zeros((rows, columns))
-    free = np.ones((rows * cell, columns * cell))
+    taken = np.zeros((rows, parts, columns, parts), bool)
+    free = np.ones((height, width))
     for index in reversed(range(len(scene.sprites))):
         drawn = patch_at(scene, index, tick)
         if drawn is None:
             continue
-        (y, x), cover = _inside(drawn, rows * cell, columns * cell)
+        (y, x), cover = _inside(drawn, height, width)
         if not cover.size:
             continue
         shown = np.zeros_like(free)
         shown[y, x] = cover * free[y, x]
         free[y, x] *= 1 - cover
-        area = shown.reshape(rows, cell, columns, cell).sum((1, 3))
-        mine = (area >= np.minimum(_CELL_SHARE * cell * cell, _OWN_SHARE * area.sum())) & (area > best)
-        mine &= area.sum() >= LISTED * drawn.cover.sum()
+        fine = shown.reshape(rows, parts, part, columns, parts, part).sum((2, 5))
+        area = fine.sum((1, 3))
+        total = area.sum()
+        if total < LISTED * drawn.cover.sum():
+            continue
+        mine = (area >= min(_CELL_SHARE * cell * cell, _OWN_SHARE * total)) & (area > best)
         best[mine] = area[mine]
-        sprite = scene.sprites[index]
-        found[mine] = 1 + KINDS.index(sprite.kind), 1 + COLOURS.index(sprite.colour)
-    return found
+        found[mine] = index
+        taken |= fine >= min(_CELL_SHARE * part * part, _OWN_SHARE * total)
+    return found, taken.transpose(0, 2, 1, 3)
 
 
 def _inside(drawn: Patch, height: int, width: int) -> tuple[tuple[slice, slice], NDArray[np.float64]]:

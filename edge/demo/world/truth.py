@@ -63,7 +63,15 @@ class Truth:
 
 def truth(scene: Scene) -> Truth:
     """Work out the truth about a scene."""
-    happened = events(scene)
+    return _told(scene, events(scene))
+
+
+def retold(true: Truth, happened: tuple[Event, ...]) -> Truth:
+    """Return the truth about a scene with its events told differently, in sentences as well."""
+    return _told(true.scene, happened)
+
+
+def _told(scene: Scene, happened: tuple[Event, ...]) -> Truth:
     seen = () if happened else sight.sights(scene, 0)
     return Truth(scene, happened, headline(scene, happened), summary(scene, happened, seen))
 

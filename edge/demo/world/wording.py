@@ -1,33 +1,30 @@
-"""Headlines and summaries in plain English, made of events; a little variety, fixed by the scene's seed."""
+"""Headlines and summaries in plain English, made of events; one way to say each thing, so that a model can be right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from edge.demo.world.chance import Chance
 from edge.demo.world.event import Event
 from edge.demo.world.scene import Scene
 from edge.demo.world.sight import Sight
 from edge.demo.world.vocabulary import a, listed
 from edge.messages import HEADLINE_CHARS
 
-_WORDS: Final = 105  # names the draws
-_QUIET: Final = ("Nothing happens.", "Nothing happens in this clip.")
-_ACTIVE: Final = ("Activity: {}.", "Seen: {}.")
+_QUIET: Final = "Nothing happens."
+_ACTIVE: Final = "Activity: {}."
 
 
 def headline(scene: Scene, happened: Sequence[Event]) -> str:
     """Return one sentence."""
-    chance = Chance(*scene.key, _WORDS)
     if not happened:
-        return chance.choice(_QUIET)
+        return _QUIET
     actors = list(dict.fromkeys(event.sprite for event in happened))
     if len(actors) == 1:
         text = f"{a(scene.sprites[actors[0]].label)} {listed([event.does for event in happened])}."
         if len(text) <= HEADLINE_CHARS:
             return _capital(text)
-    return chance.choice(_ACTIVE).format(listed([a(scene.sprites[actor].label) for actor in actors]))
+    return _ACTIVE.format(listed([a(scene.sprites[actor].label) for actor in actors]))
 
 
 def summary(scene: Scene, happened: Sequence[Event], seen: Sequence[Sight]) -> str:
@@ -43,7 +40,6 @@ def summary(scene: Scene, happened: Sequence[Event], seen: Sequence[Sight]) -> s
             return "Nothing happens. There is nothing to see."
         stand = "stands" if len(seen) == 1 else "stand"
         return f"Nothing happens. {_capital(listed([a(sight.label) for sight in seen]))} {stand} still."
-    time_first = Chance(*scene.key, _WORDS, 1).yes(0.5)
     sentences = []
     met: set[int] = set()
     last = -1
@@ -51,7 +47,7 @@ def summary(scene: Scene, happened: Sequence[Event], seen: Sequence[Sight]) -> s
         label = scene.sprites[event.sprite].label
         who = "it" if event.sprite == last else f"the {label}" if event.sprite in met else a(label)
         at = f"at {event.start_s:.1f} s"
-        sentences.append(f"{at} {who} {event.does}." if time_first else f"{who} {event.does} {at}.")
+        sentences.append(f"{at} {who} {event.does}.")
         last = event.sprite
         met |= {event.sprite} if event.other is None else {event.sprite, event.other}
     return " ".join(_capital(sentence) for sentence in sentences)

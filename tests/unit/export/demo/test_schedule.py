@@ -1,4 +1,6 @@
-"""The course of a training: short clips first, the longest last, and a rate that rises and falls."""
+"""The course of a training: seeing first, the longest clips last, on when a phase is mastered, and a rate that falls."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,30 +8,75 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.demo import schedule
+from export.demo.schedule import Course, Phase, Syllabus
+
+FIRST = Phase("named", 0.8, 0.5, (2,), 1, 0, 0.0, 1, seeing=True)
+SECOND = Phase("exact", 0.9, 1.0, (4,), None, 2, 0.5, 2)
+
+BLOCK = 10
 
 
-@pytest.mark.parametrize("stage", sorted(schedule.STAGES))
-def test_clips_grow_and_the_cells_fade(stage: str) -> None:
-    phases = schedule.STAGES[stage]
+def course_of(*phases: Phase) -> Course:
+    return Course(Syllabus(phases, BLOCK))
+
+
+def taught(course: Course, steps: int, named: float, share: float, first: int = 0) -> None:
+    for step in range(first, first + steps):
+        course.note(step, {"named": named, "exact": math.nan}, share)
+
+
+@pytest.mark.parametrize("stage", sorted(schedule.SYLLABI))
+def test_seeing_comes_first_and_clips_grow(stage: str) -> None:
+    phases = schedule.SYLLABI[stage].phases
     assert [each.until for each in phases] == sorted(each.until for each in phases)
     assert phases[-1].until == 1
-    longest = [max(each.pairs) for each in phases]
+    assert [each.seeing for each in phases] == [True] + [False] * (len(phases) - 1)
+    longest = [max(each.pairs) for each in phases[1:]]
     assert longest == sorted(longest)
-    assert [each.cells for each in phases] == sorted((each.cells for each in phases), reverse=True)
-    assert phases[0].questions == 0  # seeing first
-    assert phases[1].sprites == 1
+    assert [each.full for each in phases] == sorted(each.full for each in phases)
+    assert phases[1].questions == 0 < phases[2].questions  # follows what happens before it tells
 
 
-@given(st.floats(0, 1), st.integers(0, 2**32), st.integers(500, 60_000))
-def test_a_step_is_of_its_phase_and_about_its_size(share: float, seed: int, tokens: int) -> None:
-    plan = schedule.plan("b", share, np.random.default_rng(seed), cells=12, tokens=tokens)
-    assert plan.pairs in schedule.phase("b", share).pairs
-    one = plan.pairs * (12 + schedule.TEXT_A_PAIR) + plan.questions * schedule.TOKENS_A_QUESTION
-    assert plan.clips == 1 or plan.clips * one <= tokens + one / 2
+def test_a_phase_is_left_when_it_is_mastered_and_not_before() -> None:
+    course = course_of(FIRST, SECOND)
+    taught(course, 2 * BLOCK, named=0.79, share=0.1)
+    assert course.levels == [0, 0, 0, 0]
+    taught(course, BLOCK, named=0.81, share=0.1, first=2 * BLOCK)
+    assert course.levels == [0, 0, 0, 0, 1]
+    taught(course, 2 * BLOCK, named=0.81, share=0.1, first=3 * BLOCK)
+    assert course.levels[-1] == 1  # there is none behind the last
 
 
-def test_the_rate_warms_up_and_ends_low() -> None:
-    assert schedule.rate(0, 0.0) == pytest.approx(schedule.PEAK / schedule.WARM_UP)
-    assert schedule.rate(schedule.WARM_UP, 0.0) == pytest.approx(schedule.PEAK)
-    assert schedule.rate(10_000, 1.0) == pytest.approx(schedule.PEAK * schedule.FLOOR)
+def test_a_phase_is_left_when_its_share_is_used_up() -> None:
+    course = course_of(FIRST, SECOND)
+    taught(course, BLOCK, named=math.nan, share=0.5)
+    assert course.levels == [0, 0, 1]
+
+
+def test_the_phase_is_known_a_block_ahead() -> None:
+    course = course_of(FIRST, SECOND)
+    for step in range(4 * BLOCK):
+        assert course.phase(step + BLOCK) in (FIRST, SECOND)
+        course.note(step, {"named": 0.9, "exact": 0.0}, 0.0)
+
+
+def test_marks_of_the_phase_before_do_not_master_the_next() -> None:
+    course = course_of(FIRST, FIRST, SECOND)
+    taught(course, 2 * BLOCK, named=0.9, share=0.1)
+    assert course.levels == [0, 0, 1, 1]
+
+
+@given(st.integers(0, 2**32), st.integers(500, 60_000))
+def test_a_batch_is_of_its_phase_and_about_its_size(seed: int, tokens: int) -> None:
+    for phase in schedule.SYLLABI["b"].phases:
+        plan = schedule.plan(phase, np.random.default_rng(seed), cells=12, tokens=tokens)
+        assert plan.pairs in phase.pairs
+        one = plan.pairs * (12 + schedule.TEXT_A_PAIR) + phase.questions * schedule.TOKENS_A_QUESTION
+        assert plan.clips == 1 or plan.clips * one <= tokens + one / 2
+
+
+def test_the_rate_warms_up_stays_and_ends_low() -> None:
+    assert schedule.rate(0, 0.0) == pytest.approx(1 / schedule.WARM_UP)
+    assert schedule.rate(schedule.WARM_UP, 0.0) == schedule.rate(9_999, 1 - schedule.DECAY) == 1
+    assert schedule.rate(10_000, 1.0) == pytest.approx(schedule.FLOOR)
     assert schedule.rate(10_000, 1.2) == schedule.rate(10_000, 1.0)  # one step more than planned

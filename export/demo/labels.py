@@ -1,0 +1,126 @@
+"""What the auxiliary heads are taught, in whole numbers: what lies in each cell, and what has happened by each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.demo.world import Event, EventKind, Scene, Truth
+from edge.demo.world.place import places
+from edge.demo.world.sight import owners
+from edge.demo.world.vocabulary import COLOURS, KINDS
+from edge.messages import MAX_EVENTS
+
+FINE: Final = 4
+"""A cell is cut into FINE x FINE parts, in each of which something lies or not: what a box rests on."""
+WAYS: Final = ("still", "right", "left", "down", "up")
+"""How what lies in a cell moves from the first picture of a pair to the second."""
+CELL_CLASSES: Final = (1 + len(KINDS), 1 + len(COLOURS), 1 + len(WAYS))
+"""Values of a cell's first labels: kind, colour, way; 0 for none."""
+CELL_WIDTH: Final = len(CELL_CLASSES) + FINE**2 + 4
+"""Labels of a cell: its classes, which parts are taken, and the box of what lies in it in thousandths of the picture."""
+_VERBS: Final = get_args(EventKind)
+_SIDES: Final = ("left", "right", "top", "bottom", "up", "down")
+_EVENT: Final = (1 + MAX_EVENTS, 1 + len(_VERBS), 1 + len(KINDS), 1 + len(COLOURS), 1 + len(_SIDES))
+PAIR_CLASSES: Final = (10, 10, 10, *_EVENT, *_EVENT, 1 + len(KINDS))
+"""Values of a pair's labels: the digits of its time (tens, units, tenths of a second); of the event that began last and of
+the one that ended last which one it is, verb, kind, colour and side; and how many sprites can be seen."""
+BEGUN: Final = slice(3, 3 + len(_EVENT))
+"""Where among a pair's labels the event that began last stands."""
+_SLACK_S: Final = 0.06  # half of the last digit of a written time
+_MOVES_PX: Final = 0.75  # what moves less within a pair is not seen to move
+
+
+def cell_labels(scene: Scene, pairs: Iterable[int]) -> NDArray[np.int64]:
+    """Return what lies in each cell in the second picture of each of some pairs.
+
+    Returns:
+        Shape (pairs * cells of a pair, `CELL_WIDTH`).
+    """
+    where = places(scene)
+    own = where.boxes - np.tile(where.shake[:, ::-1], 2)[None]  # without the camera's shake
+    size = np.array([scene.size.width, scene.size.height] * 2, np.float64)
+    kinds = np.array([*(1 + KINDS.index(sprite.kind) for sprite in scene.sprites), 0])
+    colours = np.array([*(1 + COLOURS.index(sprite.colour) for sprite in scene.sprites), 0])
+    found = []
+    for pair in pairs:
+        first, second = 2 * pair, 2 * pair + 1
+        owner, taken = owners(scene, second, parts=FINE)
+        flat = owner.reshape(-1)
+        steps = (
+            np.nan_to_num(own[:, second, :2] - own[:, first, :2]) if len(scene.sprites) else np.zeros((0, 2))
+        )
+        ways = np.array([*(1 + _way(across, down) for across, down in steps), 0])
+        boxes = np.zeros((len(scene.sprites) + 1, 4), np.int64)
+        shown = np.clip(np.nan_to_num(where.boxes[:, second]) / size, 0, 1)
+        boxes[:-1] = np.rint(1000 * shown)
+        found.append(
+            np.concatenate(
+                [
+                    np.stack([kinds[flat], colours[flat], ways[flat]], axis=1),
+                    taken.reshape(len(flat), FINE**2),
+                    boxes[flat],
+                ],
+                axis=1,
+                dtype=np.int64,
+            )
+        )
+    return np.concatenate(found)
+
+
+def _way(across: float, down: float) -> int:
+    if max(abs(across), abs(down)) < _MOVES_PX:
+        return WAYS.index("still")
+    if abs(across) >= abs(down):
+        return WAYS.index("right" if across > 0 else "left")
+    return WAYS.index("down" if down > 0 else "up")
+
+
+def pair_labels(true: Truth, times_s: Sequence[float]) -> NDArray[np.int64]:
+    """Return what has happened by each pair.
+
+    Args:
+        true: Of the clip, its events told at the times of pairs.
+        times_s: Of each pair.
+
+    Returns:
+        Shape (pairs, len(`PAIR_CLASSES`)).
+    """
+    where = places(true.scene)
+    numbers = range(len(true.events))
+    by_end = sorted(numbers, key=lambda number: (true.events[number].end_s, number))
+    rows = []
+    for pair, time_s in enumerate(times_s):
+        begun = [number for number in numbers if true.events[number].start_s <= time_s + _SLACK_S]
+        ended = [number for number in by_end if true.events[number].end_s <= time_s + _SLACK_S]
+        seen = int((where.within[:, 2 * pair + 1] > 0).sum())
+        digits = f"{time_s:04.1f}".replace(".", "")
+        rows.append(
+            [
+                *(int(digit) for digit in digits),
+                *_last(true, begun),
+                *_last(true, ended),
+                min(seen, len(KINDS)),
+            ]
+        )
+    return np.array(rows, np.int64)
+
+
+def _last(true: Truth, numbers: list[int]) -> tuple[int, ...]:
+    if not numbers:
+        return (0,) * len(_EVENT)
+    number = numbers[-1]
+    event: Event = true.events[number]
+    sprite = true.scene.sprites[event.sprite]
+    words = event.does.split()
+    side = next((1 + _SIDES.index(word) for word in reversed(words) if word in _SIDES), 0)
+    return (
+        1 + number,
+        1 + _VERBS.index(event.kind),
+        1 + KINDS.index(sprite.kind),
+        1 + COLOURS.index(sprite.colour),
+        side,
+    )

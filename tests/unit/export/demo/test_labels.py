@@ -1,0 +1,86 @@
+"""What the auxiliary heads are taught is what the truth says."""
+
+import numpy as np
+import pytest
+
+from edge.demo.world import Truth, draw_scene, truth
+from edge.demo.world.place import places
+from edge.demo.world.vocabulary import COLOURS, KINDS, held_out
+from export.demo.batches import FPS, at_pairs, pair_time
+from export.demo.crowd import crowd
+from export.demo.labels import BEGUN, CELL_CLASSES, CELL_WIDTH, PAIR_CLASSES, WAYS, cell_labels, pair_labels
+
+PAIRS = 32
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Truth]:
+    return [truth(draw_scene(seed, "a", seconds=2 * PAIRS / FPS, fps=FPS)) for seed in range(40)]
+
+
+def test_cells_are_named_as_the_world_names_them(clips: list[Truth]) -> None:
+    ways = set()
+    for true in clips:
+        labels = cell_labels(true.scene, range(PAIRS))
+        assert labels.shape == (PAIRS * 12, CELL_WIDTH)
+        wanted = np.concatenate([true.cells(2 * pair + 1).reshape(-1, 2) for pair in range(PAIRS)])
+        np.testing.assert_array_equal(labels[:, :2], wanted)
+        classes = labels[:, : len(CELL_CLASSES)]
+        assert (classes < CELL_CLASSES).all()
+        assert ((classes > 0).all(1) == (classes > 0).any(1)).all()
+        taken = classes[:, 0] > 0
+        assert (labels[taken, len(CELL_CLASSES) : -4].sum(1) > 0).all()  # some part of a taken cell is taken
+        assert not labels[~taken, -4:].any()
+        assert (labels[taken, -4:-2] < labels[taken, -2:]).all()
+        ways |= set(classes[taken, 2].tolist())
+    assert ways == set(range(1, 1 + len(WAYS)))
+
+
+def test_what_stands_is_still_however_the_camera_shakes(clips: list[Truth]) -> None:
+    still = [true for true in clips if true.scene.shake and not true.events]
+    assert still
+    for true in still:
+        labels = cell_labels(true.scene, range(PAIRS))
+        assert set(labels[labels[:, 0] > 0, 2].tolist()) <= {1 + WAYS.index("still")}
+
+
+def test_a_pair_tells_the_event_that_began_last(clips: list[Truth]) -> None:
+    times = [pair_time(pair) for pair in range(PAIRS)]
+    for true in clips:
+        told = at_pairs(true, PAIRS)
+        labels = pair_labels(told, times)
+        assert (labels < PAIR_CLASSES).all()
+        assert [f"{10 * a + b}.{c}" for a, b, c in labels[:, :3]] == [f"{time:.1f}" for time in times]
+        for time, (number, _, kind, colour, _) in zip(times, labels[:, BEGUN], strict=True):
+            begun = [event for event in told.events if event.start_s <= round(time, 1)]
+            assert number == len(begun)
+            if begun:
+                sprite = true.scene.sprites[begun[-1].sprite]
+                assert (KINDS[kind - 1], COLOURS[colour - 1]) == (sprite.kind, sprite.colour)
+        assert labels[-1, BEGUN.start] == len(told.events)
+
+
+def test_times_move_to_their_pair_and_no_farther(clips: list[Truth]) -> None:
+    stamps = {round(pair_time(pair), 1) for pair in range(PAIRS)}
+    for true in clips:
+        told = at_pairs(true, PAIRS)
+        assert [event.what for event in told.events] == [event.what for event in true.events]
+        for before, after in zip(true.events, told.events, strict=True):
+            assert {after.start_s, after.end_s} <= stamps
+            assert abs(before.start_s - after.start_s) <= 0.2
+            assert abs(before.end_s - after.end_s) <= 0.2
+            assert f"{after.start_s:.1f} s" in told.summary
+
+
+def test_a_crowd_is_another_in_every_pair_and_holds_nothing_that_is_held_out() -> None:
+    sizes = []
+    for seed in range(30):
+        scene = crowd(seed, "a", 4, fps=FPS)
+        there = ~np.isnan(places(scene).boxes[..., 0])
+        assert (there.sum(1) == 2).all()  # one pair each
+        assert (there[:, ::2] == there[:, 1::2]).all()
+        sizes += there[:, ::2].sum(0).tolist()
+        assert not any(held_out(each.kind, each.colour, each.motion) for each in scene.sprites)
+        assert crowd(seed, "a", 4, fps=FPS) == scene
+    assert min(sizes) == 0
+    assert np.mean(sizes) > 2
