@@ -169,7 +169,10 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "state is no input": (set_at("states", 1, "input", to="past_conv_9"), "past_conv_9"),
     "state of another type": (set_at("states", 0, "dtype", to="float16"), "expected float16"),
     "rounded state without scale": (set_at("states", 0, "dtype", to="int8"), "must have scale and rows"),
-    "scale without rounding": (set_at("states", 0, "scale", to="key_scale_0"), "must not have scale and rows"),
+    "scale without rounding": (
+        set_at("states", 0, "scale", to="key_scale_0"),
+        "must not have scale and rows",
+    ),
     "wrong hidden size": (set_at("text", "hidden", to=65), "expected float32 [1, '*', 65]"),
     "wrong patch": (set_at("vision", "patch_size", to=14), "patches is uint8 ['N', 'P', 1536]"),
     "fixed chunk": (
