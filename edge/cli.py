@@ -17,11 +17,12 @@ import typer
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
-    from edge.config import PromptSettings
+    from edge.config import AnswerSettings, PromptSettings
     from edge.shell import Request
 
 DEMO = "demo"
 DEMO_FPS = 8.0
+KEY_FRAME_TOKENS = 300
 UNIT = "edgeclip.service"
 _COLUMNS_MAX = 110  # longer lines are hard to read
 
@@ -97,6 +98,20 @@ Budget = Annotated[
         help="Seconds of work per second of video: do less to stay below it, and say how much less. 0: do everything.",
     ),
 ]
+KeyFrameOption = Annotated[
+    int,
+    typer.Option(
+        "--key-frame",
+        metavar="TOKENS",
+        min=0,
+        max=1024,
+        help="Size of the sharp still that is shown where places are asked for; 0: none.",
+    ),
+]
+LanguageOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Language of the answers, in English: German.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -123,6 +138,8 @@ def summarize(
     scale: ScaleOption = Scale.EXACT,
     gate: GateOption = Mode.AUTO,
     budget: Budget = 0.0,
+    key_frame: KeyFrameOption = KEY_FRAME_TOKENS,
+    language: LanguageOption = "",
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
@@ -142,7 +159,8 @@ def summarize(
         gate=GateSettings(mode=gate.value).level,
         budget=budget or None,
     )
-    _look(request, DEFAULT_PROMPTS, html=html, as_json=as_json)
+    answers = _answers(key_frame, language)
+    _look(request, DEFAULT_PROMPTS, answers, html=html, as_json=as_json)
 
 
 @app.command()
@@ -167,6 +185,8 @@ def ask(
             show_default=False,
         ),
     ] = None,
+    key_frame: KeyFrameOption = KEY_FRAME_TOKENS,
+    language: LanguageOption = "",
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
@@ -192,7 +212,8 @@ def ask(
         gate=GateSettings(mode=gate.value).level,
         budget=budget or None,
     )
-    _look(request, [settings], html=html, image=image, as_json=as_json)
+    answers = _answers(key_frame, language)
+    _look(request, [settings], answers, html=html, image=image, as_json=as_json)
 
 
 @app.command()
@@ -302,7 +323,7 @@ def schema(
         str,
         typer.Argument(
             metavar="NAME",
-            help="answer, skipped, dropped, state, health, reply, command, clip, bench or plan; all without it.",
+            help="answer, skipped, dropped, state, alert, watch, health, reply, command, clip, bench or plan; all without it.",
         ),
     ] = "",
 ) -> None:
@@ -365,6 +386,17 @@ def _video(path: Path) -> Path:
     return demo_clip() if str(path) == DEMO and not path.exists() else path
 
 
+def _answers(key_frame: int, language: str) -> AnswerSettings:
+    from pydantic import ValidationError
+
+    from edge.config import AnswerSettings
+
+    try:
+        return AnswerSettings(key_frame_tokens=key_frame, language=language)
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--language") from error
+
+
 def _check_grid(seconds: float, fps: float) -> None:
     """Refuse lengths and rates that the configuration would refuse, in its words."""
     from pydantic import ValidationError
@@ -382,6 +414,7 @@ def _check_grid(seconds: float, fps: float) -> None:
 def _look(
     request: Request,
     asked: Sequence[PromptSettings],
+    answers: AnswerSettings,
     *,
     html: Path | None = None,
     image: Path | None = None,
@@ -401,7 +434,7 @@ def _look(
         raise typer.BadParameter(f"{image} ends in none of {', '.join(FORMS)}", param_hint="--image")
     album = Album(request.fps, gated=request.gate is not None)
     with progress() as watcher:
-        prompts = [prompt_from(settings) for settings in asked]
+        prompts = [prompt_from(settings, answers) for settings in asked]
         report = look(request, prompts, watcher, on_pairs=album.see)
     if as_json:
         typer.echo(report.payload().decode())

@@ -233,12 +233,13 @@ class CommandSettings(_Section):
     """``[commands]``: what subscribers may ask of the service.
 
     ``per_minute`` bounds all commands together; so many may come at once. ``keep_clips`` finished clips, of different
-    cameras, stay in the model's memory for `ask`.
+    cameras, stay in the model's memory for `ask`, as long as all of them together take no more than ``keep_mib``.
     """
 
     enabled: bool = True
     per_minute: Annotated[int, Field(ge=1, le=6000)] = 30
     keep_clips: Annotated[int, Field(ge=0, le=16)] = 1
+    keep_mib: Annotated[int, Field(ge=1, le=65536)] = 1024
     max_tokens: Annotated[int, Field(ge=16, le=1024)] = 160
 
 

@@ -82,6 +82,12 @@ class ClipJob:
         """The clip's stream, for its counters; None before the first pair."""
         return self._stream
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the clip takes for later questions: its context and its key frame."""
+        still = 0 if self._still is None else self._still.rgb.nbytes
+        return still + (0 if self._stream is None else self._stream.held_bytes)
+
     def push(self, pairs: Sequence[Pair]) -> None:
         """Give the next pairs to the model, in the order of their index.
 
@@ -157,7 +163,8 @@ class ClipJob:
         return answer.model_copy(update={"status": "partial"})
 
     def close(self) -> None:
-        """Free the context."""
+        """Free the context, and the key frame."""
+        self._still = None
         if self._stream is not None:
             self._stream.close()
 

@@ -103,6 +103,7 @@ def look(
         resize=scale,
         scale=request.scale,
         gate=request.gate,
+        stills=any(prompt.still_tokens for prompt in prompts),
     ) as clip:
         load_begun = time.monotonic()
         with Engine(bundle, threads=request.threads, cache=cache_directory()) as engine:
@@ -154,7 +155,7 @@ def look(
                 thrift.tick()
                 watcher.step(len(written))
 
-            finish = job.finish(stats, on_token=count)
+            finish = job.finish(stats, on_token=count, still=clip.still)
             for prompt in prompts:
                 written.clear()
                 watcher.begin(prompt.name, prompt.max_tokens)

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.records import ClipStats, Pair, Size
+from edge.records import ClipStats, Pair, Size, Still
 
 Scale: TypeAlias = Literal["exact", "fast"]
 Resize: TypeAlias = Callable[[NDArray[np.uint8], Size], NDArray[np.uint8]]
@@ -40,6 +40,7 @@ class CaptureJob:
         loop: Files only: start again at the end.
         scale: ``"exact"``: full-size RGB, then ``resize``. ``"fast"``: scaled while it is converted to RGB.
         gate: Threshold of the gate; None: every pair is sent.
+        stills: Whether a sharp key frame is kept of every clip.
     """
 
     camera: str
@@ -57,6 +58,7 @@ class CaptureJob:
     loop: bool = False
     scale: Scale = "exact"
     gate: float | None = None
+    stills: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,14 @@ class Gated:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Clip ``seq`` is over: no further pair of it will come. Every clip is closed once, in order."""
+    """Clip ``seq`` is over: no further pair of it will come. Every clip is closed once, in order.
+
+    ``still`` is its key frame, where the job asks for one.
+    """
 
     seq: int
     stats: ClipStats
+    still: Still | None = None
 
 
 @dataclass(frozen=True, slots=True)

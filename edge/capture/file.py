@@ -15,7 +15,7 @@ from edge.capture.picture import Converter, Decoded
 from edge.capture.playback import Playback
 from edge.capture.sieve import Sieve
 from edge.errors import EmptyVideoError
-from edge.records import ClipStats, Pair, Size
+from edge.records import ClipStats, Pair, Size, Still
 
 
 class FileClip:
@@ -30,6 +30,7 @@ class FileClip:
         resize: How a picture is scaled when ``scale`` is ``"exact"``.
         scale: See `edge.capture.events.CaptureJob`.
         gate: Likewise.
+        stills: Likewise; see `still`.
 
     Raises:
         VideoError: The file cannot be read or is no video.
@@ -47,6 +48,7 @@ class FileClip:
         resize: Resize,
         scale: Scale = "exact",
         gate: float | None = None,
+        stills: bool = False,
     ) -> None:
         if start_s < 0 or seconds <= 0:
             raise ValueError(f"a clip needs start_s >= 0 and seconds > 0, not {start_s} and {seconds}")
@@ -56,7 +58,10 @@ class FileClip:
         self._seconds = seconds
         self._playback = Playback(str(path))
         self._grid = Grid(fps, ticks_in(seconds, fps))
-        self._sieve = Sieve(Converter(scale, resize), fps=fps, ticks=self._grid.ticks_per_clip, gate=gate)
+        self._sieve = Sieve(
+            Converter(scale, resize), fps=fps, ticks=self._grid.ticks_per_clip, gate=gate, stills=stills
+        )
+        self.still: Still | None = None  # the clip's key frame, once its pairs are exhausted
         self._stats: ClipStats | None = None
         self.source_size: Size = self._playback.source.size
         self.size: Size = size_for(self.source_size)
@@ -98,6 +103,7 @@ class FileClip:
         for step in self._steps(sampler):
             if isinstance(step, Done):
                 pairs, gated, threshold = self._sieve.end()
+                self.still = self._sieve.still()
                 # The grid ends with its last tick's period; the clip ends where it was asked to.
                 seconds = min(step.stats.seconds, self._seconds)
                 self._work_s += time.perf_counter() - began

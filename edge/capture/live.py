@@ -99,7 +99,11 @@ class _Outlet:
         )
         self._gate = gate
         self._sieve = Sieve(
-            Converter(job.scale, job.resize), fps=job.fps, ticks=grid.ticks_per_clip, gate=gate()
+            Converter(job.scale, job.resize),
+            fps=job.fps,
+            ticks=grid.ticks_per_clip,
+            gate=gate(),
+            stills=job.stills,
         )
         self._announced: Size | None = None  # source size of the latest Opened
         self._source_size: Size | None = None  # of the newest picture
@@ -175,7 +179,7 @@ class _Outlet:
                 self._deliver(pairs)
                 self._tell_gated()
                 stats = replace(step.stats, decode_s=self._work_s, pairs_gated=gated, gate=threshold)
-                self.send(Closed(seq, stats))
+                self.send(Closed(seq, stats, self._sieve.still()))
                 self._work_s = 0.0
                 self._sieve.threshold = self._gate()
                 # A clip keeps its size; the next one may have another.

@@ -5,6 +5,7 @@ Before PyAV 19 every converted frame keeps megabytes of scaler state alive, so o
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,10 @@ from numpy.typing import NDArray
 from edge.capture.clip import NS, Chosen
 from edge.capture.events import Resize, Scale
 from edge.records import Pair, Size
+
+FULL_PIXELS = (
+    1920 * 1080
+)  # a still is shown to the model at a fifth of that, and six megabytes travel and wait with a clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,13 @@ class Converter:
         """Return a pair of the grid with its pictures converted."""
         frames = np.stack([self.rgb(chosen.first, size), self.rgb(chosen.second, size)])
         return Pair(chosen.index, chosen.time_s, frames, score, gated)
+
+    def full(self, picture: Decoded) -> NDArray[np.uint8]:
+        """Return the picture as it is, RGB and upright; one of more than `FULL_PIXELS` is scaled down to them."""
+        pixels = picture.size.height * picture.size.width
+        share = min(1.0, math.sqrt(FULL_PIXELS / pixels))
+        size = Size(int(picture.size.height * share), int(picture.size.width * share))
+        return self._scaled(picture, size, Interpolation.AREA)
 
     def glance(self, chosen: Chosen[Decoded], size: Size) -> NDArray[np.uint8]:
         """Return a pair's pictures for the gate, shape (2, height, width, 3): to compare, not for the model."""

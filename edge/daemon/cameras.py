@@ -46,6 +46,7 @@ class Camera:
         now: Reads the clocks.
         fail: Told of what no restart mends.
         changed: Told when ``state`` changes.
+        stills: Whether the key frame of every clip is kept.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Camera:
         now: Callable[[], Now],
         fail: Callable[[EdgeError], None],
         changed: Callable[[], None],
+        stills: bool = False,
     ) -> None:
         self.name = settings.id
         self.live = kind_of(settings.source) != "file"
@@ -70,6 +72,7 @@ class Camera:
             None  # picture and time.monotonic of its arrival
         )
         self._settings = settings
+        self._stills = stills
         self._clip = clip
         self._gate = gate
         self._dispatcher = dispatcher
@@ -174,6 +177,7 @@ class Camera:
             loop=settings.loop,
             scale=settings.scale,
             gate=self._gate,
+            stills=self._stills,
         )
         try:
             self.slot.started(Child(f"capture {self.name}", capture_main, job, self._inbox))
@@ -197,8 +201,8 @@ class Camera:
                 self._carry_out(self._dispatcher.pair(self.name, seq, pair, self._now()))
             case Gated(seq, indices):
                 self._carry_out(self._dispatcher.gated(self.name, seq, indices, self._now()))
-            case Closed(seq, stats):
-                self._carry_out(self._dispatcher.closed(self.name, seq, stats, self._now()))
+            case Closed(seq, stats, still):
+                self._carry_out(self._dispatcher.closed(self.name, seq, stats, self._now(), still=still))
             case Away():
                 self._is("away")
             case Back():

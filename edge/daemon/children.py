@@ -54,6 +54,7 @@ class InferenceJob:
         device: Name of this device, for the answers.
         ticks: Ticks of a whole clip; they decide the frame size.
         keep_clips: Answered clips, of different cameras, whose context stays for questions.
+        keep_bytes: What these may take together.
         ask_tokens: Budget of the answer to a question.
     """
 
@@ -63,6 +64,7 @@ class InferenceJob:
     device: str
     ticks: int
     keep_clips: int = 0
+    keep_bytes: int = 1 << 30
     ask_tokens: int = 0
 
 

@@ -28,7 +28,7 @@ from edge.daemon.orders import Orders
 from edge.daemon.questions import Questions
 from edge.daemon.recording import Now, Recording, Timeline
 from edge.messages import Answer, SkipReason
-from edge.records import ClipStats, Pair, Prompt, Size
+from edge.records import ClipStats, Pair, Prompt, Size, Still
 
 PAIRS_AT_ONCE = 8  # handed to the model in one message
 ATTEMPTS = 2  # of the model on one clip
@@ -191,11 +191,14 @@ class Dispatcher:
             clip.gate(indices)
         return effects
 
-    def closed(self, camera: str, seq: int, stats: ClipStats, now: Now) -> list[Effect]:
-        """Take the end of clip ``seq``."""
+    def closed(
+        self, camera: str, seq: int, stats: ClipStats, now: Now, *, still: Still | None = None
+    ) -> list[Effect]:
+        """Take the end of clip ``seq``, with its key frame."""
         lane = self._lanes[camera]
         effects, clip = self._reach(lane, seq, now)
         if clip is not None:
+            clip.take_still(still)
             effects += self._close(lane, clip, stats, stats.seconds, now)
         return effects
 
@@ -433,7 +436,7 @@ class Dispatcher:
             self._told_end = True
             timeline = self._lanes[clip.plan.camera].timeline
             end_ns = timeline.start_mono_ns(clip.plan.seq) + round(clip.stats.seconds * 1e9)
-            effects.append(End(clip.stats, end_ns if timeline.paced else None))
+            effects.append(End(clip.stats, end_ns if timeline.paced else None, clip.still))
         return effects
 
     def _may_ask(self) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from edge.messages import Answer, SkipReason
-from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt
+from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt, Still
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,14 @@ class More:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """To inference: that was the last pair; answer. ``end_mono_ns`` is None for what did not happen live."""
+    """To inference: that was the last pair; answer. ``end_mono_ns`` is None for what did not happen live.
+
+    ``still`` is the clip's key frame, if there is one.
+    """
 
     stats: ClipStats
     end_mono_ns: int | None
+    still: Still | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 The process asks (`Idle`, `NeedPairs`) and the supervisor gives. Where it may give a clip or pairs it may give an `Ask`
 instead; the process answers it and then asks for the same again. The contexts of answered clips are kept for questions,
-the last one of each camera, and beyond the limit the one that was answered longest ago is freed.
+the last one of each camera, and beyond the limits of clips and memory the one that was answered longest ago is freed.
 """
 
 from __future__ import annotations
@@ -114,9 +114,10 @@ class _Worker:
                 case More(pairs):
                     clip.push(pairs)
                     self._beat()
-                case End(stats, end_mono_ns):
+                case End(stats, end_mono_ns, still):
                     break
-        for answer in clip.finish(stats, end_mono_ns=end_mono_ns, on_token=self._beat, keep=keep > 0):
+        answers = clip.finish(stats, end_mono_ns=end_mono_ns, on_token=self._beat, keep=keep > 0, still=still)
+        for answer in answers:
             self._conn.send(AnswerReady(answer))
         if keep:
             self._keep(clip)
@@ -126,8 +127,11 @@ class _Worker:
         if before is not None:
             before.close()
         self._kept[clip.plan.camera] = clip
-        while len(self._kept) > self._job.keep_clips:
+        while self._kept and (len(self._kept) > self._job.keep_clips or self._held() > self._job.keep_bytes):
             self._kept.popitem(last=False)[1].close()
+
+    def _held(self) -> int:
+        return sum(clip.held_bytes for clip in self._kept.values())
 
     def _asked(self, ask: Ask) -> Asked:
         done = Asked(ask.key, time.monotonic_ns())

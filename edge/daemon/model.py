@@ -77,6 +77,7 @@ class Model:
             device=settings.device.id,
             ticks=round(clip.seconds * clip.fps),
             keep_clips=commands.keep_clips if commands.enabled else 0,
+            keep_bytes=commands.keep_mib << 20,
             ask_tokens=commands.max_tokens if commands.enabled else 0,
         )
         self._main = main

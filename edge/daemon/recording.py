@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from edge.messages import SkipReason
-from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size, Span
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size, Span, Still
 
 STEP_S = 0.05  # the wall clock may part from the anchored time by this much before the next clip follows it
 CAPTURE_RESTARTED = "capture restarted"
@@ -102,6 +102,7 @@ class Recording:
     def __init__(self, plan: ClipPlan) -> None:
         self.plan = plan
         self.stats: ClipStats | None = None
+        self.still: Still | None = None
         self.failed = False
         self.attempts = 0
         self.answered: set[str] = set()
@@ -185,6 +186,11 @@ class Recording:
     def paused(self) -> bool:
         """Whether any of it was withheld."""
         return bool(self._withheld)
+
+    def take_still(self, still: Still | None) -> None:
+        """Take the key frame; not that of a clip with a pause in it, for it may show what nobody was to see."""
+        if not self.paused and not self.failed:
+            self.still = still
 
     def capture_lost(self) -> None:
         """Note that the capture process is gone; the next one knows nothing of what came before."""
@@ -279,6 +285,7 @@ class Recording:
         """Let go of all pairs."""
         self._pairs.clear()
         self._cursor = 0
+        self.still = None
 
 
 def thinned(pairs: Iterable[Pair], stride: int) -> Iterator[Pair]:

@@ -141,6 +141,7 @@ class Supervisor:
                 now=self._now,
                 fail=self._fail,
                 changed=self._camera_changed,
+                stills=settings.answers.key_frame_tokens > 0,
             )
             for camera in settings.camera
         ]

@@ -170,6 +170,13 @@ class Arena:
                 run.bind_ortvalue_input(past, tensor)
                 run.bind_ortvalue_output(present, tensor)
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the context takes as far as it is filled; pages that were never written cost nothing."""
+        growing = (*self._kv, self._cos, self._sin)
+        filled = sum(array.nbytes for array in growing) * self.length // self.rows
+        return filled + sum(array.nbytes for array in self._small)
+
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the arena for one piece of work.

@@ -94,6 +94,11 @@ class Stream:
         self._forked = None
         self._waiting.clear()
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the clip's context takes; 0 once it is closed."""
+        return 0 if self._arena is None else self._arena.held_bytes
+
     def push(self, pairs: Sequence[Pair]) -> None:
         """Encode pairs and append them; what fills a chunk is prefilled at once. Forks made before become stale.
 

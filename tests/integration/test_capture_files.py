@@ -146,6 +146,20 @@ def test_exact_pixels_are_those_of_pyav_scaled_by_the_caller(tmp_path: Path) -> 
     np.testing.assert_array_equal(found, [bicubic(rgb, small_size(Size(0, 0))) for rgb in whole])
 
 
+@pytest.mark.parametrize("gate", [None, 1.0], ids=["all pairs", "gated"])
+def test_a_key_frame_is_one_of_the_clips_pictures_at_full_size(tmp_path: Path, gate: float | None) -> None:
+    path = film(tmp_path / "clip.mp4", steady(40, fps=8))
+    with FileClip(
+        path, start_s=0, seconds=60, fps=8, size_for=small_size, resize=bicubic, gate=gate, stills=True
+    ) as clip:
+        assert list(clip.pairs())
+        still = clip.still
+    assert still is not None
+    assert still.rgb.shape == (clip.source_size.height, clip.source_size.width, 3)
+    assert (still.time_s * 8) % 2 == 0
+    assert stamp_of(still.rgb) == steady(40, fps=8).index(round(still.time_s * 1000))
+
+
 def test_a_long_file_is_cut_where_the_clip_ends(tmp_path: Path) -> None:
     found = read(film(tmp_path / "clip.mp4", steady(50, fps=10)), seconds=2.0)
     assert found.ticks == due(steady(50, fps=10), 2000)

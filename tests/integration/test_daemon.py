@@ -80,6 +80,7 @@ def test_summary_and_spatial_answers_of_consecutive_clips_reach_a_subscriber(
     assert [(length(clip), clip["status"]) for clip in got.clips()[:3]] == [(2.0, "answered")] * 3
     assert all(made["pairs"] + made["pairs_gated"] == 8 for made in provenance(got, 2.0))
     assert all(made["pairs"] < 8 for made in provenance(got, 2.0))
+    assert all(0 <= answer["key_frame"]["time"] < 2 for answer in got.answered("spatial")[:3])
     assert got.availability == ["online", "offline"]
     last = got.health[-1]
     assert last["coverage"]["percent"] == 100

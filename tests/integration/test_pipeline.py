@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from multiprocessing import Pipe
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 from edge import messages
 from edge.answer.prompts import check_text, prompt_from, watch_text
 from edge.config import DEFAULT_PROMPTS, PromptSettings
-from edge.daemon.inference import ASK_BYTES
+from edge.daemon.children import InferenceJob
+from edge.daemon.inference import ASK_BYTES, _Worker
 from edge.errors import EmptyVideoError, ModelError
 from edge.messages import Answer
 from edge.model.bundle import open_bundle
@@ -273,3 +275,38 @@ def test_the_longest_question_fits_beside_a_clip_that_reserves_for_it(
     list(work.finish(STATS, keep=True))
     assert work.ask(question).text
     work.close()
+
+
+def test_finished_clips_stay_for_questions_as_long_as_their_memory_allows(
+    engine: Engine, pairs: list[Pair]
+) -> None:
+    def finished(camera: str) -> ClipJob:
+        work = ClipJob(engine, device="edge", plan=replace(PLAN, camera=camera), prompts=[watch()])
+        work.push(pairs)
+        list(work.finish(STATS, keep=True, still=still()))
+        return work
+
+    clips = [finished(camera) for camera in ("a", "b", "c")]
+    one = clips[0].held_bytes
+    assert one > still().rgb.nbytes
+    ours, theirs = Pipe()
+    job = InferenceJob(
+        bundle=demo_bundle(),
+        cache=demo_bundle(),
+        threads=1,
+        device="edge",
+        ticks=32,
+        keep_clips=3,
+        keep_bytes=2 * one + one // 2,
+    )
+    worker = _Worker(theirs, engine, job)
+    for clip in clips:
+        worker._keep(clip)  # as it does after the last answer
+    ours.close()
+    theirs.close()
+    with pytest.raises(ModelError, match="closed"):
+        clips[0].ask(watch())
+    assert [clip.ask(watch()).kind for clip in clips[1:]] == ["watch", "watch"]
+    assert clips[0].held_bytes == 0
+    for clip in clips:
+        clip.close()

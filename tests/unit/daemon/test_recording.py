@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.daemon.recording import CAPTURE_RESTARTED, STEP_S, Now, Recording, Timeline
-from edge.records import ClipPlan, ClipStats, Pair, Size, Span
+from edge.records import ClipPlan, ClipStats, Pair, Size, Span, Still
 
 FPS, PAIRS = 8.0, 20
 SECONDS = PAIRS * 2 / FPS
@@ -129,3 +129,15 @@ def test_a_clip_that_begins_after_the_clock_was_set_tells_the_new_time() -> None
     assert (second - first).total_seconds() == 65
     assert step_s == pytest.approx(5.0)
     assert step_s > STEP_S
+
+
+def test_the_key_frame_of_a_clip_with_a_pause_in_it_is_shown_to_nobody() -> None:
+    still = Still(1.0, np.zeros((4, 4, 3), np.uint8))
+    whole, paused, failed = recording(), recording(), recording()
+    paused.withhold([0])
+    failed.failed = True
+    for clip in (whole, paused, failed):
+        clip.take_still(still)
+    assert (whole.still, paused.still, failed.still) == (still, None, None)
+    whole.free()
+    assert whole.still is None
