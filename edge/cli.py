@@ -18,6 +18,8 @@ from edge.errors import EdgeError
 
 if TYPE_CHECKING:
     from edge.config import AnswerSettings, PromptSettings
+    from edge.messages import Answer
+    from edge.records import Prompt
     from edge.shell import Request
 
 DEMO = "demo"
@@ -214,6 +216,47 @@ def ask(
     )
     answers = _answers(key_frame, language)
     _look(request, [settings], answers, html=html, image=image, as_json=as_json)
+
+
+@app.command()
+def trial(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Clips, and beside each NAME.mp4 what is true of it in NAME.toml.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ],
+    *,
+    bundle: BundleOption,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Prompts to be tried; without it the shipped ones.", show_default=False
+        ),
+    ] = None,
+    threads: Threads = 0,
+) -> None:
+    """Score prompts on clips whose answers are known. The last line is JSON."""
+    from edge.progress import progress
+    from edge.shell import Request, look
+    from edge.trial import Expected
+    from edge.trial import trial as try_prompts
+
+    def asked(clip: Path, expected: Expected, wanted: list[Prompt]) -> Sequence[Answer]:
+        request = Request(
+            clip, _bundle(bundle), start_s=expected.start, seconds=expected.seconds, threads=threads
+        )
+        with progress() as watcher:
+            return look(request, wanted, watcher).answers
+
+    figures = try_prompts(folder, prompts, asked).figures()
+    for name, figure in figures.items():
+        typer.echo(f"{name:<8}" + ", ".join(f"{key} {value}" for key, value in figure.items()))
+    typer.echo(json.dumps(figures))
 
 
 @app.command()

@@ -9,7 +9,7 @@ import os
 import socket
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -350,17 +350,38 @@ def cache_directory() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "edgeclip"
 
 
+Model = TypeVar("Model", bound=BaseModel)
+
+
 def load(path: Path) -> Settings:
     """Read and check a configuration file; relative paths in it are relative to it.
 
     Raises:
         ConfigError: The file is missing, not TOML, or says something that is not allowed; every problem is listed.
     """
+    settings = read(
+        path, Settings, "configuration", "`edge config` prints every key with its unit and limits."
+    )
+    return _resolve(settings, path.resolve().parent)
+
+
+def read(path: Path, model: type[Model], what: str, next_step: str) -> Model:
+    """Read a TOML file and check it.
+
+    Args:
+        path: The file.
+        model: What it must be.
+        what: What it is called in errors.
+        next_step: What to do where its content is wrong.
+
+    Raises:
+        ConfigError: As `load`.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"the configuration {path} cannot be read",
+            f"the {what} {path} cannot be read",
             evidence=[str(error)],
             next_step="Give the path of a TOML file; `edge config` prints one with every key.",
         ) from error
@@ -368,19 +389,16 @@ def load(path: Path) -> Settings:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"the configuration {path} is not valid TOML",
-            evidence=[str(error)],
-            next_step="Correct that line.",
+            f"the {what} {path} is not valid TOML", evidence=[str(error)], next_step="Correct that line."
         ) from error
     try:
-        settings = Settings.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(
-            f"the configuration {path} is wrong",
+            f"the {what} {path} is wrong",
             evidence=[_problem(item["loc"], item["msg"]) for item in error.errors()],
-            next_step="`edge config` prints every key with its unit and limits.",
+            next_step=next_step,
         ) from error
-    return _resolve(settings, path.resolve().parent)
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
