@@ -4,6 +4,7 @@ nice python -m tests.faults.kills --kills 1000 --answers 2000      kill -9 of th
 nice python -m tests.faults.power --clips 120 --samples 6          power loss
 nice python -m tests.faults.brokers --restarts 100 --kills 100     a broker restarted, killed, away for a day
 nice python -m tests.faults.wear --clips 1440                      bytes written in a day
+nice python -m tests.faults.answers --answers 10000                answers from any logits
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.share import demo_bundle
 from tests import needs
-from tests.faults import brokers, power, wear
+from tests.faults import answers, brokers, power, wear
 from tests.faults.kills import Campaign
 
 HOURS = 3600
@@ -82,3 +84,10 @@ def test_after_an_outage_what_did_not_arrive_is_exactly_what_was_announced(
 @pytest.mark.usefixtures("_mosquitto")
 def test_the_bytes_written_stay_within_their_budget(tmp_path: Path, count: int) -> None:
     assert wear.measure(tmp_path, clips=count).mib_a_day < wear.BUDGET_MIB
+
+
+@size(60, 10_000)
+def test_answers_are_valid_bounded_and_say_when_they_were_cut_short(count: int) -> None:
+    found = answers.run(demo_bundle(), answers=count, seed=1)
+    assert found["answers"] == count
+    assert found["truncated"] > 0

@@ -1,0 +1,245 @@
+"""Examines a bundle of the demo model as a watchman: `python -m export.demo.watches BUNDLE --clips 60 --stage a`.
+
+A stream of held-out clips, encoded as H.264 and read back by the capture path, each with its key frame. Every clip is asked
+what a watch asks, four standing rules among it, which go through the service's hysteresis: for each clip the state of a rule is
+held against the state that right answers would have led to. Boxes and relations are scored twice, with the key frame against
+the truth at its moment and without it against the truth at the end, and again for small sprites alone. Prints one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from edge.answer.prompts import check_text, prompt_from, watch_text
+from edge.answer.watch import Watches
+from edge.capture.file import FileClip
+from edge.config import AnswerSettings, PromptSettings, WatchSettings
+from edge.demo.world import Scene, Stage, Truth, asked, draw_scene, encode, truth
+from edge.messages import Answer, Verdict, clip_id
+from edge.model.bundle import open_bundle
+from edge.model.engine import Engine
+from edge.model.preprocess import scale, video_size
+from edge.pipeline import ClipJob
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Question, Size, Still
+from edge.trial import auroc
+from export.demo import scores
+from export.demo.scores import Seen, Tally
+
+FPS: Final = 8.0
+CRF: Final = 20
+FIRST_SEED: Final = 2_000_000
+SMALL: Final = 0.02  # of the picture: a smaller sprite is small
+RULES: Final = {
+    "person": "Is there a person at the end?",
+    "vehicle": "Is there a vehicle at the end?",
+    "animal": "Is there an animal at the end?",
+    "anything": "Does anything happen?",
+}
+_VERDICTS: Final[dict[str, Verdict]] = {"Yes.": "yes", "No.": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A clip as the capture path delivered it, and what is true of it."""
+
+    scene: Scene
+    true: Truth
+    size: Size
+    pairs: tuple[Pair, ...]
+    stats: ClipStats
+    still: Still | None
+    questions: dict[str, Verdict]
+
+
+def film(engine: Engine, seed: int, stage: Stage) -> Film:
+    """Draw a held-out clip, encode it and read it back."""
+    scene = draw_scene(seed, stage, fps=FPS, split="held_out")
+    manifest = engine.bundle.manifest
+    size_for = partial(video_size, ticks=scene.ticks, pixels=manifest.video_pixels, vision=manifest.vision)
+    with tempfile.TemporaryDirectory() as directory:
+        path = encode(scene, Path(directory) / "clip.mp4", crf=CRF)
+        with FileClip(
+            path, start_s=0.0, seconds=scene.seconds, fps=FPS, size_for=size_for, resize=scale, stills=True
+        ) as clip:
+            pairs = tuple(clip.pairs())
+            true = truth(scene)
+            found = asked(true, np.random.default_rng(seed))
+            questions = {each.text: _VERDICTS[each.answer] for each in found if each.topic == "watch"}
+            return Film(scene, true, clip.size, pairs, clip.stats(), clip.still, questions)
+
+
+def take(engine: Engine, shown: Film, number: int, *, key_frame_tokens: int, check: bool) -> list[Answer]:
+    """Show a clip and ask: the watch, boxes with the key frame, boxes without it."""
+    plan = ClipPlan(
+        camera="exam",
+        seq=number,
+        clip_id=clip_id("exam", "exam", shown.scene.stage, shown.scene.seed),
+        t_start=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
+        clock_synced=True,
+        seconds=shown.scene.seconds,
+        fps=FPS,
+        size=shown.size,
+        source_size=shown.scene.size,
+    )
+    answers = AnswerSettings(key_frame_tokens=key_frame_tokens)
+    spatial = prompt_from(PromptSettings(name="spatial", kind="spatial", max_tokens=640), answers)
+    prompts = [_watch(shown, check=check), spatial, replace(spatial, name="plain", still_tokens=0)]
+    job = ClipJob(engine, device="exam", plan=plan, prompts=prompts)
+    for pair in shown.pairs:
+        job.push([pair])
+    return list(job.finish(shown.stats, still=shown.still))
+
+
+def _watch(shown: Film, *, check: bool) -> Prompt:
+    names = {text: rule for rule, text in RULES.items()}
+    questions = tuple(
+        Question(names.get(text, f"q{at}"), text, watch_text(text), check_text(text) if check else "", ())
+        for at, text in enumerate(shown.questions)
+    )
+    # Asked of the clip alone: at the end is not at the key frame's moment.
+    return Prompt("watch", "watch", "", 32, questions=questions)
+
+
+def examine(
+    engine: Engine, stage: Stage, *, clips: int, key_frame_tokens: int, check: bool
+) -> dict[str, Any]:
+    """Examine one bundle, and return its figures."""
+    rules = [
+        WatchSettings(id=rule, question=text, yes=2, no=2, of=3, hold_off_s=0) for rule, text in RULES.items()
+    ]
+    said, right = Watches("exam", rules, ["exam"]), Watches("exam", rules, ["exam"])
+    verdicts: list[tuple[Verdict, Verdict, float]] = []
+    states: Counter[tuple[str, str]] = Counter()
+    tallies: dict[str, list[Tally]] = {"key_frame": [], "plain": []}
+    small: dict[str, list[int]] = {"key_frame": [0, 0], "plain": [0, 0]}
+    for number in range(clips):
+        shown = film(engine, FIRST_SEED + number, stage)
+        watch, sharp, plain = take(engine, shown, number, key_frame_tokens=key_frame_tokens, check=check)
+        verdicts += [(shown.questions[each.question], each.answer, each.confidence) for each in watch.watches]
+        true = watch.model_copy(
+            update={
+                "watches": tuple(
+                    each.model_copy(update={"answer": shown.questions[each.question]})
+                    for each in watch.watches
+                )
+            }
+        )
+        for ours, theirs in zip(said.take(watch), right.take(true), strict=True):
+            if ours.state is not None and theirs.state is not None:
+                states[theirs.state.state, ours.state.state] += 1
+        for name, answer in (("key_frame", sharp), ("plain", plain)):
+            tick = -1 if answer.key_frame is None else round(answer.key_frame.time * FPS)
+            tallies[name].append(_mark(shown.true, tick, answer))
+            found, of = _small(shown.true, tick, answer)
+            small[name][0] += found
+            small[name][1] += of
+    told = [(expected, answer) for expected, answer, _ in verdicts]
+    return {
+        "recipe": engine.bundle.manifest.recipe.name,
+        "clips": clips,
+        "stage": stage,
+        "second_look": check,
+        "questions": len(told),
+        "answers": _precision(
+            told.count(("yes", "yes")),
+            sum(answer == "yes" for _, answer in told),
+            sum(expected == "yes" for expected, _ in told),
+        ),
+        "states": _precision(
+            states["raised", "raised"],
+            sum(count for (_, ours), count in states.items() if ours == "raised"),
+            sum(count for (theirs, _), count in states.items() if theirs == "raised"),
+        ),
+        "confidence_auroc": auroc([(chance, expected == answer) for expected, answer, chance in verdicts]),
+        "places": {name: _shares(each) for name, each in tallies.items()},
+        "small_boxes": small,
+    }
+
+
+def _precision(hits: int, alarms: int, due: int) -> dict[str, float | int | None]:
+    return {
+        "hits": hits,
+        "alarms": alarms,
+        "due": due,
+        "precision": round(hits / alarms, 4) if alarms else None,
+        "recall": round(hits / due, 4) if due else None,
+    }
+
+
+def _mark(true: Truth, tick: int, answer: Answer) -> Tally:
+    tally = scores.boxes(_sights(true, tick), _objects(answer))
+    return tally | scores.relations(
+        [(each.subject, each.relation, each.object) for each in true.relations(tick)],
+        [(each.subject, each.relation, each.object) for each in answer.relations],
+    )
+
+
+def _small(true: Truth, tick: int, answer: Answer) -> tuple[int, int]:
+    """Return how many of the small sprites were found, and how many there are."""
+    wanted = [each for each in _sights(true, tick) if _area(each) < SMALL]
+    labels = {each.label: each for each in _objects(answer)}
+    found = sum(
+        each.label in labels and scores.overlap(each, labels[each.label]) >= scores.OVERLAP for each in wanted
+    )
+    return found, len(wanted)
+
+
+def _area(seen: Seen) -> float:
+    x1, y1, x2, y2 = seen.box
+    return (x2 - x1) * (y2 - y1)
+
+
+def _sights(true: Truth, tick: int) -> list[Seen]:
+    return [
+        Seen(each.label, (each.box[0] / 1000, each.box[1] / 1000, each.box[2] / 1000, each.box[3] / 1000))
+        for each in true.sights(tick)
+    ]
+
+
+def _objects(answer: Answer) -> list[Seen]:
+    return [Seen(each.label, (each.box.x1, each.box.y1, each.box.x2, each.box.y2)) for each in answer.objects]
+
+
+def _shares(tallies: Sequence[Tally]) -> dict[str, float | None]:
+    names = sorted({name for tally in tallies for name in tally})
+    return {name: _share(tallies, name) for name in names}
+
+
+def _share(tallies: Sequence[Tally], name: str) -> float | None:
+    right = sum(tally[name][0] for tally in tallies if name in tally)
+    of = sum(tally[name][1] for tally in tallies if name in tally)
+    return round(right / of, 4) if of else None
+
+
+def _examined(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    with Engine(open_bundle(args.bundle), threads=args.threads) as engine:
+        for check in (False, True):
+            yield examine(engine, args.stage, clips=args.clips, key_frame_tokens=args.key_frame, check=check)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m export.demo.watches", description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--stage", choices=("a", "b", "c"), default="a")
+    parser.add_argument("--clips", type=int, default=60)
+    parser.add_argument("--key-frame", type=int, default=300, help="tokens of the key frame")
+    parser.add_argument("--threads", type=int, default=0, help="0: one for each physical core")
+    for figures in _examined(parser.parse_args()):
+        sys.stdout.write(json.dumps(figures) + "\n")
+
+
+if __name__ == "__main__":
+    main()
