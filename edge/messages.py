@@ -6,6 +6,8 @@ model wrote (headline, summary, text, labels, what, relation) is data: never a t
 
 The model writes only `SummaryBody`, `SpatialBody`, `WatchBody` or `AskBody`; their JSON Schemas bound every string and list, so the
 grammar that decodes under them always reaches an end. Everything else is filled in by the service.
+
+The module is long because the format is read as one: every message beside those that it refers to.
 """
 
 from __future__ import annotations

@@ -113,6 +113,15 @@ def test_a_question_of_one_s_own_is_a_headline_with_the_answer_as_attributes() -
     assert "door.gate.events" not in components
 
 
+def test_a_watch_is_on_while_it_is_raised() -> None:
+    watch = [{"id": "parcel", "question": "Is a parcel there?"}]
+    found = message(settings(watch=watch))["components"]
+    mine = [each for each in found.values() if each.get("state_topic", "").endswith("/alert/parcel/state")]
+    assert [(each["platform"], each["value_template"]) for each in mine] == [
+        ("binary_sensor", "{{ 'ON' if value_json.state == 'raised' else 'OFF' }}")
+    ] * len(settings().camera)
+
+
 def test_what_must_be_fresh_expires_after_three_periods() -> None:
     found = settings(clip={"seconds": 20.0}, health={"every_s": 1.5})
     components = message(found)["components"]
