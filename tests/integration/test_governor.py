@@ -12,6 +12,8 @@ from tests.broker import Mosquitto, Subscriber, eventually
 from tests.media import film, steady
 from tests.service import Heard, Service
 
+UNGATED = '[gate]\nmode = "off"\n'
+
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
@@ -51,7 +53,7 @@ def test_a_machine_at_its_hard_limit_works_on_nothing_and_says_why(
         firmware__devicetree__base__model="Raspberry Pi 5 Model B Rev 1.0",
     )
     sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
-    with Service(tmp_path, broker, sources, governed=True, env=env) as service:
+    with Service(tmp_path, broker, sources, governed=True, more=UNGATED, env=env) as service:
         eventually(lambda: len(heard().skipped) >= 2, "two clips are announced", within_s=60)
         assert service.end() == 0
     got = heard()
@@ -75,7 +77,7 @@ def test_on_a_battery_clips_are_shown_thinned_and_answers_say_so(
         firmware__devicetree__base__model="Raspberry Pi 5 Model B Rev 1.0",
     )
     sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
-    with Service(tmp_path, broker, sources, governed=True, env=env) as service:
+    with Service(tmp_path, broker, sources, governed=True, more=UNGATED, env=env) as service:
         eventually(lambda: len(heard().answered("spatial")) >= 2, "two clips are answered", within_s=60)
         assert service.end() == 0
     got = heard()
@@ -101,7 +103,7 @@ def test_a_governor_that_is_switched_off_leaves_everything_as_it_is(
         class__thermal__thermal_zone0__temp="96000",
     )
     sources: dict[str, dict[str, object]] = {"cam": {"source": str(reel), "loop": True}}
-    with Service(tmp_path, broker, sources, env=env) as service:
+    with Service(tmp_path, broker, sources, more=UNGATED, env=env) as service:
         eventually(lambda: len(heard().answered("spatial")) >= 1, "a clip is answered", within_s=60)
         assert service.end() == 0
     made = heard().answered("spatial")[0]["provenance"]
