@@ -39,18 +39,18 @@ class RoundedRows:
             at: Rows before them.
             rows: Shape (1, heads, n, size).
         """
-        largest = np.abs(rows).max(axis=2, keepdims=True)
-        if (largest > LARGEST * self.scale).any():
-            self._widen(at, largest)
+        largest = np.abs(rows).max(axis=2)[0]
+        for head, channel in np.argwhere(largest > LARGEST * self.scale[0, :, 0]):
+            self._widen(head, channel, at, largest[head, channel])
         scaled = rows / self.scale
         np.rint(scaled, out=scaled)
         np.clip(scaled, -LARGEST, LARGEST, out=scaled)
         self.values[:, :, at : at + rows.shape[2]] = scaled
 
-    def _widen(self, count: int, largest: NDArray[np.float32]) -> None:
-        scale = np.where(largest > LARGEST * self.scale, largest * np.float32(HEADROOM / LARGEST), self.scale)
-        share = self.scale / scale
+    def _widen(self, head: int, channel: int, count: int, largest: np.float32) -> None:
+        """Give one channel a wider scale; in a clip most channels need it now and then, few of them at the same time."""
+        scale = np.float32(largest * HEADROOM / LARGEST)
         # The arrays are bound to sessions: they are written to, never replaced.
-        before = self.values[:, :, :count]
-        before[...] = np.rint(before * share)
-        self.scale[...] = scale
+        before = self.values[0, head, :count, channel]
+        before[...] = np.rint(before * (self.scale[0, head, 0, channel] / scale))
+        self.scale[0, head, 0, channel] = scale
