@@ -168,6 +168,10 @@ def decoder_feeds(bundle: Bundle, tokens: int, context: int) -> Any:
             tensor = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, NUMPY[state.dtype]))
             binding.bind_ortvalue_input(state.input, tensor)
             binding.bind_ortvalue_output(state.output, tensor)
+            if state.scale is not None and state.rows is not None:
+                scale = np.full((1, shape[1], 1, shape[3]), 1 / 127, np.float32)
+                binding.bind_cpu_input(state.scale, scale)
+                binding.bind_output(state.rows)
         if "logits" in {output.name for output in session.get_outputs()}:
             binding.bind_output("logits")
         return lambda: session.run_with_iobinding(binding)
@@ -257,10 +261,10 @@ def main() -> None:
         result[name] = {
             "graph": graph.file,
             "per_second": round(units / seconds, 1),
-            "at_most": round(units / limit, 1),
-            "share_of_limit": round(limit / seconds, 2),
-            "int8_mop": round(counted.int8 / units / 1e6, 1),
-            "float32_mflop": round(counted.float32 / units / 1e6, 1),
+            "at_most": round(float(units / limit), 1),
+            "share_of_limit": round(float(limit / seconds), 2),
+            "int8_mop": round(float(counted.int8 / units / 1e6), 1),
+            "float32_mflop": round(float(counted.float32 / units / 1e6), 1),
             "weight_mb_per_run": round(counted.weight_bytes / 1e6, 1),
         }
         write(f"\n{name} ({graph.file}, {rows} rows): {result[name]}\n")
