@@ -30,7 +30,7 @@ def build_vision(graph: GraphWriter, weights: Weights, vision: VisionDims, proce
     tokens = f"P/{vision.merge**2}"
     graph.output("embeds", "float32", ("N", tokens, vision.out))
     tower = _Tower(graph, weights, Products(graph, weights), vision)
-    x = graph.op("Add", tower.patch_embedding(processor), tower.positions())
+    x = tower.joined(graph.op("Add", tower.patch_embedding(processor), tower.positions()), vision.hidden)
     for block in range(vision.depth):
         at = f"{VISION}.blocks.{block}"
         x = graph.op("Add", x, tower.attention(tower.layer_norm(x, f"{at}.norm1"), f"{at}.attn"))
@@ -72,11 +72,22 @@ class _Tower:
         parts = graph.op("Unsqueeze", "pos_weight", graph.integers(-1))
         return graph.op("ReduceSum", graph.op("Mul", corners, parts), graph.integers(0), keepdims=0)
 
+    def joined(self, x: str, width: int) -> str:
+        """Put the patches of all pairs behind one another: [N, P, width] to [1, N * P, width]."""
+        return self.graph.op("Reshape", x, self.graph.integers(1, -1, width))
+
+    def parted(self, x: str, dimensions: int, to: str = "") -> str:
+        """Undo `joined`, with the first one or two dimensions of the patches."""
+        graph = self.graph
+        leading = graph.op("Shape", "patches", start=0, end=dimensions)
+        rest = graph.integers(-1) if dimensions == 2 else graph.integers(-1, self.vision.out)
+        return graph.op("Reshape", x, graph.op("Concat", leading, rest, axis=0), to=to)
+
     def attention(self, x: str, name: str) -> str:
         """Add attention within each pair, rotated by row and column."""
         graph, heads = self.graph, self.vision.heads
         query, key, value = graph.ops(
-            "Split", self.linear(x, f"{name}.qkv"), to=("", "", ""), axis=-1, num_outputs=3
+            "Split", self.parted(self.linear(x, f"{name}.qkv"), 2), to=("", "", ""), axis=-1, num_outputs=3
         )
         first = graph.integers(0)  # the tables' row of the first patch, in every pair of the batch
         query, key = (
@@ -84,16 +95,15 @@ class _Tower:
             for part in (query, key)
         )
         mixed = graph.op("MultiHeadAttention", query, key, value, domain=MICROSOFT, num_heads=heads)
-        return self.linear(mixed, f"{name}.proj")
+        return self.linear(self.joined(mixed, self.vision.hidden), f"{name}.proj")
 
     def merger(self, x: str) -> None:
         """Add the merger: the processor's patch order puts the patches of one visual token side by side."""
         graph, name = self.graph, f"{VISION}.merger"
         normed = self.layer_norm(x, f"{name}.norm")
-        # 0 keeps the number of pairs, -1 is P / merge^2
-        merged = graph.op("Reshape", normed, graph.integers(0, -1, self.vision.merged))
+        merged = self.joined(normed, self.vision.merged)
         inner = graph.op("Gelu", self.linear(merged, f"{name}.linear_fc1"), approximate="none")
-        self.linear(inner, f"{name}.linear_fc2", to="embeds")
+        self.parted(self.linear(inner, f"{name}.linear_fc2"), 1, to="embeds")
 
     def activation(self, x: str) -> str:
         """Add the activation of the blocks."""
@@ -113,6 +123,6 @@ class _Tower:
         )
         return self.graph.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=_EPS)
 
-    def linear(self, x: str, name: str, to: str = "") -> str:
+    def linear(self, x: str, name: str) -> str:
         """Add a product with bias in the recipe's format."""
-        return self.products.linear(x, f"{name}.weight", "vision", bias=f"{name}.bias", to=to)
+        return self.products.linear(x, f"{name}.weight", "vision", bias=f"{name}.bias")
