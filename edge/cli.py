@@ -310,16 +310,25 @@ def forget(config: Config) -> None:
 @app.command()
 def demo(
     seconds: Annotated[float, typer.Option(help="Length of each clip, 2..60.", min=2.0, max=60.0)] = 20.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Render a fresh world instead of the video inside the package.", min=0),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole service once, with an embedded broker, on the bundle and the video inside the package."""
+    """Run the whole service once, with an embedded broker; answers to a drawn video stand beside the truth."""
     from edge.demo.run import run_demo
     from edge.progress import style_of
 
     _check_grid(seconds, DEMO_FPS)
     raise typer.Exit(
         run_demo(
-            seconds=seconds, as_json=as_json, write=typer.echo, width=_columns(), style=style_of(sys.stdout)
+            seconds=seconds,
+            as_json=as_json,
+            write=typer.echo,
+            width=_columns(),
+            style=style_of(sys.stdout),
+            seed=seed,
         )
     )
 

@@ -20,12 +20,12 @@ from typing import Any
 from edge.answer.text import BOLD, PLAIN, YELLOW, Style, plain, render_answer
 from edge.demo.broker import DemoBroker
 from edge.demo.subscriber import Received, Subscriber
+from edge.demo.video import SECONDS, Video, video
 from edge.errors import EdgeError
 from edge.messages import Answer, Dropped, Health, Skipped
 from edge.model.manifest import MANIFEST, Manifest
-from edge.share import demo_bundle, demo_clip
+from edge.share import demo_bundle
 
-VIDEO_S = 60.0  # length of the video inside the package
 _LIMIT_S = 300.0  # for a very slow machine; a Raspberry Pi needs some 30 s
 _STOP_S = 20.0
 _EVIDENCE_LINES = 8
@@ -61,9 +61,15 @@ enabled = false # the demo's broker ends with it
 
 
 def run_demo(
-    *, seconds: float, as_json: bool, write: Callable[[str], None], width: int = 100, style: Style = PLAIN
+    *,
+    seconds: float,
+    as_json: bool,
+    write: Callable[[str], None],
+    width: int = 100,
+    style: Style = PLAIN,
+    seed: int | None = None,
 ) -> int:
-    """Run the demo and print what the subscriber received.
+    """Run the demo and print what the subscriber received, each answer with what is true of its clip.
 
     Args:
         seconds: Length of a clip.
@@ -71,6 +77,7 @@ def run_demo(
         write: Takes a line (or lines) for standard output.
         width: Columns of the terminal.
         style: What the terminal can show.
+        seed: Renders the world of this seed instead of showing the video inside the package.
 
     Returns:
         The exit code: 0 where every second of the video is accounted for.
@@ -78,15 +85,16 @@ def run_demo(
     Raises:
         EdgeError: The broker or the daemon does not run.
     """
-    show = _show_json if as_json else partial(_show, width=width, style=style)
     with (
         DemoBroker() as broker,
         tempfile.TemporaryDirectory(prefix="edgeclip-demo-") as directory,
         Subscriber(broker.host, broker.port) as subscriber,
     ):
+        film = video(Path(directory), seed)
+        show = _show_json if as_json else partial(_show, film=film, seconds=seconds, width=width, style=style)
         if not as_json:
             write(
-                f"An MQTT broker, the service, and a subscriber on this machine; {VIDEO_S:g} s of video in clips of "
+                f"An MQTT broker, the service, and a subscriber on this machine; {SECONDS:g} s of video in clips of "
                 f"{seconds:g} s, at full speed."
             )
             write(style.paint(YELLOW, f"note: {_note()}") + "\n")
@@ -94,7 +102,7 @@ def run_demo(
         config.write_text(
             _CONFIG.format(
                 bundle=json.dumps(str(demo_bundle())),
-                clip=json.dumps(str(demo_clip())),
+                clip=json.dumps(str(film.path)),
                 seconds=float(seconds),
                 host=json.dumps(broker.host),
                 port=broker.port,
@@ -207,7 +215,7 @@ def _show_json(message: Received) -> str:
     return json.dumps({"topic": message.topic, "qos": message.qos, "payload": payload})
 
 
-def _show(message: Received, *, width: int, style: Style) -> str:
+def _show(message: Received, *, film: Video, seconds: float, width: int, style: Style) -> str:
     """Return a message as a person reads it; what repeats itself, such as health, in one line or not at all."""
     kind = message.topic.rpartition("/")[2]
     if kind == "availability":
@@ -224,5 +232,6 @@ def _show(message: Received, *, width: int, style: Style) -> str:
     head = style.paint(BOLD, f"{message.topic}:") + (
         f" clip {answer.seq}, {length:g} s, {len(message.payload):,} bytes, QoS {message.qos}"
     )
-    body = render_answer(answer, seconds=length, width=width - 4, style=style)
-    return "\n".join([head, *(f"    {line}".rstrip() for line in body.splitlines()), ""])
+    body = render_answer(answer, seconds=length, width=width - 4, style=style).splitlines()
+    truth = [f"truth: {line}" for line in film.clip(answer.seq, seconds).lines(answer.prompt)]
+    return "\n".join([head, *(f"    {line}".rstrip() for line in [*body, *truth]), ""])

@@ -5,23 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Final
 
-from edge.demo.world import Scene, Stage, draw_scene, encode
-from edge.records import Size
-
-HEIGHT: Final = 240
-WIDTH: Final = 320
-FPS: Final = 10  # not the service's 8: a camera's clock is never the grid's
-SECONDS: Final = 60
-STAGE: Final[Stage] = "c"
-SEED: Final = 317  # a car stands, a person brings a parcel, a bicycle flashes by
-CRF: Final = 28  # as thrifty as a camera
-
-
-def scene(*, seconds: float = SECONDS) -> Scene:
-    """Return what the video shows; another length is another story."""
-    return draw_scene(SEED, STAGE, seconds=seconds, fps=FPS, size=Size(HEIGHT, WIDTH))
+from edge.demo.video import CRF, SECONDS, packaged
+from edge.demo.world import encode
 
 
 def write(out: Path, *, seconds: float = SECONDS) -> Path:
@@ -34,7 +20,7 @@ def write(out: Path, *, seconds: float = SECONDS) -> Path:
     Returns:
         ``out``.
     """
-    return encode(scene(seconds=seconds), out, crf=CRF)
+    return encode(packaged(seconds=seconds), out, crf=CRF)
 
 
 def main() -> None:

@@ -25,9 +25,11 @@ CELL_WIDTH: Final = len(CELL_CLASSES) + FINE**2 + 4
 _VERBS: Final = get_args(EventKind)
 _SIDES: Final = ("left", "right", "top", "bottom", "up", "down")
 _EVENT: Final = (1 + MAX_EVENTS, 1 + len(_VERBS), 1 + len(KINDS), 1 + len(COLOURS), 1 + len(_SIDES))
-PAIR_CLASSES: Final = (10, 10, 10, *_EVENT, *_EVENT, 1 + len(KINDS))
+_TIME: Final = (10, 10, 10)
+PAIR_CLASSES: Final = (*_TIME, *_EVENT, *_EVENT, 1 + len(KINDS), *_TIME, *_TIME)
 """Values of a pair's labels: the digits of its time (tens, units, tenths of a second); of the event that began last and of
-the one that ended last which one it is, verb, kind, colour and side; and how many sprites can be seen."""
+the one that ended last which one it is, verb, kind, colour and side; how many sprites can be seen; and the digits of when the
+one began and of when the other ended, so that a number that is asked for leads to its time wherever one looks."""
 BEGUN: Final = slice(3, 3 + len(_EVENT))
 """Where among a pair's labels the event that began last stands."""
 _SLACK_S: Final = 0.06  # half of the last digit of a written time
@@ -97,16 +99,21 @@ def pair_labels(true: Truth, times_s: Sequence[float]) -> NDArray[np.int64]:
         begun = [number for number in numbers if true.events[number].start_s <= time_s + _SLACK_S]
         ended = [number for number in by_end if true.events[number].end_s <= time_s + _SLACK_S]
         seen = int((where.within[:, 2 * pair + 1] > 0).sum())
-        digits = f"{time_s:04.1f}".replace(".", "")
         rows.append(
             [
-                *(int(digit) for digit in digits),
+                *_digits(time_s),
                 *_last(true, begun),
                 *_last(true, ended),
                 min(seen, len(KINDS)),
+                *_digits(true.events[begun[-1]].start_s if begun else 0.0),
+                *_digits(true.events[ended[-1]].end_s if ended else 0.0),
             ]
         )
     return np.array(rows, np.int64)
+
+
+def _digits(time_s: float) -> list[int]:
+    return [int(digit) for digit in f"{time_s:04.1f}".replace(".", "")]
 
 
 def _last(true: Truth, numbers: list[int]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from export.demo.heads import Heads
 from export.demo.kernels import EPS
 
 HAPPENED: Final = 0.15
-"""Weight of the pairs' loss, a sum over fourteen labels, beside the answers'."""
+"""Weight of the pairs' loss, a sum over twenty labels, beside the answers'."""
 CELLS: Final = 0.1
 """Weight of the cells' loss on the language model's states; the tower's own has weight 1."""
 

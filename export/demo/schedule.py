@@ -68,13 +68,13 @@ class Syllabus:
 
 _SEE: Final = Phase("named", 0.85, 0.15, (6,), None, 0, 0.0, 2, seeing=True)
 _FOLLOW: Final = Phase("followed", 0.80, 0.30, (8, 12, 16), None, 0, 0.0, 3)
-_TELL: Final = Phase("exact", 0.40, 0.50, (8, 12, 16), None, 3, 0.1, 3)
+_TELL: Final = Phase("exact", 0.40, 0.50, (8, 12, 16), None, 3, 0.25, 3)
 _LONG: Final = Syllabus(
     (
         _SEE,
         _FOLLOW,
         _TELL,
-        Phase("exact", 0.50, 0.55, (16, 24, 32, 48, 64), None, 4, 0.3, 3),
+        Phase("exact", 0.50, 0.55, (16, 24, 32, 48, 64), None, 4, 0.4, 3),
         Phase("exact", 1.01, 1.00, (32, 64, 120, 180, 240), None, 6, 0.6, 3),
     )
 )
@@ -84,7 +84,7 @@ SYLLABI: Final = {
             _SEE,
             _FOLLOW,
             _TELL,
-            Phase("exact", 0.50, 0.70, (12, 16, 24, 32), None, 4, 0.2, 3),
+            Phase("exact", 0.50, 0.70, (12, 16, 24, 32), None, 4, 0.4, 3),
             Phase("exact", 1.01, 1.00, (16, 24, 32, 40, 48, 64), None, 4, 0.6, 3),
         )
     ),

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -25,26 +25,22 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from edge.demo.world import Stage
 from edge.errors import CheckpointError, EdgeError
 from edge.model.manifest import MANIFEST, TOKENIZER
 from export.convert import convert
-from export.demo import batches, network, schedule
+from export.demo import network, schedule
 from export.demo.batches import Batch, Source
 from export.demo.lessons import texts
 from export.demo.schedule import Course, Syllabus
+from export.demo.supply import Supply
 from export.recipes import load_recipe
 
 if TYPE_CHECKING:
     from export.demo.optimiser import Ranks
 
 _TEXT_CLIPS: Final = 240  # whose words the tokenizer is trained on
-_ORDER: Final = 5  # second part of the seed of each batch's plan, apart from the clips' seeds
-_USE: Final = 6  # the same, of which batch a step takes
 _MARKS: Final = ("answers", "tokens", "exact", "happened", "followed", "cells", "named")
-_WINDOW: Final = 12  # batches that are kept to be taught again
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,74 +318,6 @@ class Trainer:
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         source = Source(self.out / "layout", self.settings.stage, self.settings.seed * 64 + rank)
         return Supply(source, self.course, self.settings.tokens, pool, 2 * self._workers)
-
-
-class Supply:
-    """Batches for steps: drawn ahead, and each taught several times, with other questions.
-
-    Args:
-        source: Of the batches.
-        course: Says what is taught at which step.
-        tokens: About so many a step.
-        pool: Draws them; None draws them here.
-        ahead: How many are drawn before they are needed.
-    """
-
-    def __init__(
-        self, source: Source, course: Course, tokens: int, pool: ProcessPoolExecutor | None, ahead: int
-    ) -> None:
-        self._source = source
-        self._course = course
-        self._tokens = tokens
-        self._pool = pool
-        self._ahead = ahead
-        self._kept: dict[int, Future[Batch]] = {}
-        self._seen: dict[int, Any] = {}
-
-    def at(self, step: int) -> tuple[int, Batch, int]:
-        """Return the number of the batch of a step, the batch, and which use of it this is.
-
-        A phase takes a new batch at every so-manieth step, named by that step, and one of its last dozen in between.
-        """
-        level = self._course.level(step)
-        uses = self._course.phase(step).uses
-        newest = step - step % uses
-        rng = np.random.default_rng([self._source.seed, step, _USE])
-        known = [
-            number
-            for number in range(newest, newest - _WINDOW * uses, -uses)
-            if number >= 0 and self._course.level(number) == level
-        ]
-        number = newest if step == newest or not known else int(rng.choice(known))
-        last = step - _WINDOW * uses
-        for old in [old for old in self._kept if old < last]:
-            del self._kept[old]
-        for place in range(1, self._ahead + 1):
-            later = newest + place * uses
-            # No farther than the course is known.
-            if self._course.known(later) and self._course.level(later) == level:
-                self._order(later)
-        self._order(number)
-        return number, self._kept[number].result(), int(rng.integers(uses))
-
-    def seen(self, number: int, look: Callable[[Batch], Any]) -> Any:
-        """Return the visual tokens of a batch, worked out once: the tower learns no more."""
-        if number not in self._seen:
-            self._seen = {key: value for key, value in self._seen.items() if key in self._kept}
-            self._seen[number] = look(self._kept[number].result())
-        return self._seen[number]
-
-    def _order(self, number: int) -> None:
-        if number in self._kept:
-            return
-        rng = np.random.default_rng([self._source.seed, number, _ORDER])
-        cells = batches.cells_of(self._source.stage)
-        plan = schedule.plan(self._course.phase(number), rng, cells=cells, tokens=self._tokens)
-        if self._pool is not None:
-            self._kept[number] = self._pool.submit(batches.make, self._source, number, plan)
-        else:
-            self._kept[number] = Future()
-            self._kept[number].set_result(batches.make(self._source, number, plan))
 
 
 def _mean(values: list[float]) -> float | None:

@@ -12,6 +12,8 @@ import jsonschema
 import psutil
 import pytest
 
+from edge.demo import video
+from edge.demo.world import truth
 from edge.messages import published_schema
 
 
@@ -73,6 +75,11 @@ def test_a_person_reads_the_answers_and_a_warning_and_nothing_stays_behind(tmp_p
     assert "note: toy dimensions and random weights" in result.stdout
     assert result.stdout.count("edgeclip/v1/demo/yard/summary: clip") == 2
     assert "100 % of the video is accounted for: 60 s answered" in result.stdout
+    happened = truth(video.packaged()).events
+    for event in happened:  # beside the answers, in the clip's own time
+        since = event.start_s - (30 if event.start_s >= 30 else 0)
+        assert f"truth: {since:.1f} to " in result.stdout
+        assert event.what in result.stdout
     assert "edge summarize demo --bundle demo --html demo.html" in result.stdout
     assert "\x1b" not in result.stdout
     left = [process for process in psutil.process_iter(["cmdline"]) if _ours(process.info["cmdline"])]

@@ -9,10 +9,11 @@ import av
 import numpy as np
 import pytest
 
+from edge.demo import video
 from edge.demo.world import frames, truth
 from edge.model.bundle import open_bundle
 from edge.share import demo_bundle, demo_clip
-from export.demo import clip, toy
+from export.demo import toy
 
 PACKAGE_MIB_MAX = 1.5
 
@@ -47,11 +48,11 @@ def test_the_generator_makes_the_bundle(made: Path) -> None:
 
 
 def test_the_generator_draws_the_video() -> None:
-    scene = clip.scene()
+    scene = video.packaged()
     with av.open(str(demo_clip())) as container:
         stream = container.streams.video[0]
-        assert (stream.width, stream.height, stream.average_rate) == (clip.WIDTH, clip.HEIGHT, clip.FPS)
-        assert stream.frames == scene.ticks == clip.FPS * clip.SECONDS
+        assert (stream.width, stream.height, stream.average_rate) == (video.WIDTH, video.HEIGHT, video.FPS)
+        assert stream.frames == scene.ticks == video.FPS * video.SECONDS
         for number, (decoded, drawn) in enumerate(zip(container.decode(stream), frames(scene), strict=True)):
             if number % 100 == 50:
                 difference = decoded.to_ndarray(format="rgb24").astype(int) - drawn
@@ -59,6 +60,6 @@ def test_the_generator_draws_the_video() -> None:
 
 
 def test_much_happens_in_the_video() -> None:
-    happened = truth(clip.scene()).events
+    happened = truth(video.packaged()).events
     assert len({event.kind for event in happened}) >= 4
-    assert happened[-1].start_s - happened[0].start_s > clip.SECONDS / 2
+    assert happened[-1].start_s - happened[0].start_s > video.SECONDS / 2

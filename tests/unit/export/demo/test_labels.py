@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge.demo.world import Truth, draw_scene, truth
 from edge.demo.world.place import places
@@ -44,17 +45,26 @@ def test_what_stands_is_still_however_the_camera_shakes(clips: list[Truth]) -> N
         assert set(labels[labels[:, 0] > 0, 2].tolist()) <= {1 + WAYS.index("still")}
 
 
+def clock(digits: NDArray[np.int64]) -> str:
+    return "{}{}.{}".format(*digits)
+
+
 def test_a_pair_tells_the_event_that_began_last(clips: list[Truth]) -> None:
     times = [pair_time(pair) for pair in range(PAIRS)]
     for true in clips:
         told = at_pairs(true, PAIRS)
         labels = pair_labels(told, times)
         assert (labels < PAIR_CLASSES).all()
-        assert [f"{10 * a + b}.{c}" for a, b, c in labels[:, :3]] == [f"{time:.1f}" for time in times]
-        for time, (number, _, kind, colour, _) in zip(times, labels[:, BEGUN], strict=True):
+        assert [clock(row) for row in labels[:, :3]] == [f"{time:04.1f}" for time in times]
+        for time, row in zip(times, labels, strict=True):
+            number, _, kind, colour, _ = row[BEGUN]
             begun = [event for event in told.events if event.start_s <= round(time, 1)]
             assert number == len(begun)
+            ended = [event for event in told.events if event.end_s <= round(time, 1)]
+            if ended:
+                assert clock(row[-3:]) == f"{max(event.end_s for event in ended):04.1f}"
             if begun:
+                assert clock(row[-6:-3]) == f"{begun[-1].start_s:04.1f}"
                 sprite = true.scene.sprites[begun[-1].sprite]
                 assert (KINDS[kind - 1], COLOURS[colour - 1]) == (sprite.kind, sprite.colour)
         assert labels[-1, BEGUN.start] == len(told.events)
