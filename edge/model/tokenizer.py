@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,16 @@ class Tokenizer:
                 evidence=[str(error)],
                 next_step="Convert the model again: edge-export convert SOURCE OUT",
             ) from error
+        # Of added tokens the library spells out only those that are called special, not <think> or <tool_call>; behind
+        # their first character the text is cut.
+        others = [
+            added.content
+            for added in self._backend.get_added_tokens_decoder().values()
+            if not added.special and len(added.content) > 1
+        ]
+        self._cut = re.compile(
+            "|".join(f"(?<={re.escape(text[0])})(?={re.escape(text[1:])})" for text in others) or r"(?!)"
+        )
         self.size = int(self._backend.get_vocab_size(with_added_tokens=True))
         if self.size > vocab_used:
             raise BundleError(
@@ -47,7 +58,7 @@ class Tokenizer:
         """Return the ids of somebody's words: what looks like a special token is spelt out, so it cannot act as one."""
         self._backend.encode_special_tokens = True
         try:
-            return self.encode(text)
+            return [token for piece in self._cut.split(text) for token in self.encode(piece)]
         finally:
             self._backend.encode_special_tokens = False
 
