@@ -17,7 +17,7 @@ BASE = ("edge.config", "edge.messages", "edge.records", "edge.errors", "edge.sha
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "edge.errors": (),
     "edge.records": (),
-    "edge.messages": ("edge.records", "edge.errors"),
+    "edge.messages": ("edge.messages", "edge.records", "edge.errors"),
     "edge.share": ("edge.errors",),
     "edge.config": BASE,
     **{stage: (stage, *BASE) for stage in STAGES},
