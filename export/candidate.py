@@ -86,7 +86,7 @@ def greedy_answer(engine: Engine, question: Question, count: int) -> list[int]:
         fork = stream.fork()
         if question.image is not None:
             fork = fork.show(question.image)
-        reply = fork.ask(question.prompt, schema=None, max_tokens=count)
+        reply = fork.ask(question.prompt, schema=None, max_tokens=count, circles=True)
     end = [engine.bundle.manifest.tokens.eos[0]] if reply.finish == "stop" else []
     return [*reply.tokens, *end]
 

@@ -159,6 +159,7 @@ class Fork:
         max_tokens: int,
         sampling: Sampling | None = None,
         seed: int = 0,
+        circles: bool = False,
         on_token: Callable[[int], None] | None = None,
     ) -> Reply:
         """Ask a question about everything up to this point.
@@ -170,6 +171,7 @@ class Fork:
                 budget below the schema's shortest answer is exceeded, by as much as that takes.
             sampling: How tokens are chosen; None is greedy.
             seed: Of the chance in sampling.
+            circles: Let the answer go round in circles, as a comparison with another implementation must.
             on_token: Told of every token of the answer as it is certain.
 
         Raises:
@@ -204,6 +206,7 @@ class Fork:
                 max_tokens=max_tokens,
                 sampling=sampling or Sampling.greedy(),
                 rng=np.random.default_rng(seed),
+                circles=circles,
                 on_token=on_token,
             )
             spent = time.perf_counter() - started

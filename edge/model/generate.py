@@ -72,6 +72,7 @@ def generate(
     max_tokens: int,
     sampling: Sampling,
     rng: np.random.Generator,
+    circles: bool = False,
     on_token: Callable[[int], None] | None = None,
 ) -> Generated:
     """Write one answer.
@@ -88,12 +89,21 @@ def generate(
         max_tokens: The budget.
         sampling: How free choices are made.
         rng: The source of chance.
+        circles: Do not close an answer that goes round in circles.
         on_token: Told of every token of the answer, in order.
 
     Raises:
         ModelError: The schema has no end, or ``feed`` failed.
     """
-    loop = _Loop(feed, tokens, budget(constraint, max_tokens), sampling=sampling, rng=rng, on_token=on_token)
+    loop = _Loop(
+        feed,
+        tokens,
+        budget(constraint, max_tokens),
+        sampling=sampling,
+        rng=rng,
+        circle=None if circles else Repetition(),
+        on_token=on_token,
+    )
     return loop.free(opening) if constraint is None else loop.constrained(opening, constraint)
 
 
@@ -108,6 +118,7 @@ class _Loop:
         *,
         sampling: Sampling,
         rng: np.random.Generator,
+        circle: Repetition | None,
         on_token: Callable[[int], None] | None,
     ) -> None:
         self._feed = feed
@@ -119,7 +130,7 @@ class _Loop:
         self._written: list[int] = []
         self._logprobs: list[float] = []
         self._chances: list[float | None] = []
-        self._loop = Repetition()
+        self._circle = circle
 
     def free(self, opening: Sequence[int]) -> Generated:
         """Write until the model ends it or the budget is spent."""
@@ -130,7 +141,7 @@ class _Loop:
             if token in self._tokens.eos:
                 return self._ended("stop")
             self._write([token], logprob)
-            if self._loop.closed:
+            if self._circles:
                 break
             pending = [token]
         return self._ended("length")
@@ -145,7 +156,7 @@ class _Loop:
             if not following:
                 allowed = constraint.allowed()
                 token = int(allowed[0])
-                if self._loop.closed:
+                if self._circles:
                     closed = True
                     token = self._nearest_end(constraint)
                 elif len(allowed) > 1:
@@ -164,6 +175,10 @@ class _Loop:
             self._write(following, chance)
             pending += following
         return self._ended("closed" if closed else "stop")
+
+    @property
+    def _circles(self) -> bool:
+        return self._circle is not None and self._circle.closed
 
     @property
     def _left(self) -> int:
@@ -195,7 +210,8 @@ class _Loop:
         self._written += tokens
         self._chances += [chance] * len(tokens)  # several at once were forced
         for token in tokens:
-            self._loop.take(token)
+            if self._circle is not None:
+                self._circle.take(token)
         if self._on_token is not None:
             for token in tokens:
                 self._on_token(token)

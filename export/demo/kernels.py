@@ -27,7 +27,17 @@ EPS: Final = 1e-6
 WIDTHS: Final = (32, 48)
 """Widths of a DeltaNet head that the compiled recurrence knows."""
 _SOURCE: Final = Path(__file__).with_name("kernels.cpp")
-_FLAGS: Final = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-std=c++20")
+# What of -ffast-math the loops need. The flag itself would link a start-up object that makes the whole process flush
+# subnormal numbers to zero, also in everybody else's arithmetic.
+_MATH: Final = (
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+    "-freciprocal-math",
+    "-ffinite-math-only",
+)
+_FLAGS: Final = ("-O3", "-march=native", *_MATH, "-shared", "-fPIC", "-std=c++20")
 _STRIDE: Final = 32  # as in the source
 _NAMES: Final = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
@@ -47,7 +57,7 @@ def library() -> Any:
         Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0] if os.name == "posix" else ""
     )
     flags = next((line for line in processor.splitlines() if line.startswith(("flags", "Features"))), "")
-    name = hashlib.sha256(source + flags.encode()).hexdigest()[:16]
+    name = hashlib.sha256(source + " ".join((*_FLAGS, flags)).encode()).hexdigest()[:16]
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeclip"
     target = root / f"kernels-{name}.so"
     if not target.exists():
