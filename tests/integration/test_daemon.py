@@ -194,6 +194,7 @@ def test_a_camera_s_clip_is_partial_when_its_capture_process_is_killed_and_the_n
     ):
         service.wait_for("clip 0 is")
         eventually(lambda: begun(heard(), 8.0), "clip 1 is being recorded")
+        time.sleep(1.5)  # until a pair of it was decoded, judged by the gate and shown to the model
         os.kill(service.pids("capture cam")[-1], signal.SIGKILL)
         service.wait_for("clip 3 is")
         assert service.end() == 0
