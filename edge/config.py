@@ -247,6 +247,7 @@ class PrivacySettings(_Section):
     """``[privacy]``: whether a picture may ever leave the device."""
 
     snapshots: bool = False
+    annotated: bool = False
 
 
 class HomeAssistantSettings(_Section):

@@ -24,9 +24,9 @@ from edge.answer.assemble import Author, Work, Written, assemble
 from edge.daemon.children import AnswerReady, Asked, Idle, InferenceJob, Loaded, NeedPairs, begin_child
 from edge.daemon.effects import Ask, Begin, End, More
 from edge.errors import EdgeError
-from edge.messages import Answer, Verdict, Watched, message_id
+from edge.messages import Answer, KeyFrame, Verdict, Watched, message_id
 from edge.model.preprocess import scale
-from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt, Size
+from edge.records import ALL, ClipPlan, ClipStats, Effort, Pair, Prompt, Size, Still
 
 MODEL = "stand-in"
 WORDS = {
@@ -132,9 +132,24 @@ def answer(
         stats=end.stats,
         prompt=prompt,
         author=Author(MODEL, "0" * 64, "none", "not a model"),
-        work=Work(len(pairs), 0.0, 0.0, 0.0, after_end_s, None),
+        work=Work(
+            len(pairs),
+            0.0,
+            0.0,
+            0.0,
+            after_end_s,
+            None,
+            key_frame=shown(end.still) if prompt.still_tokens else None,
+        ),
         effort=effort,
     )
+
+
+def shown(still: Still | None) -> KeyFrame | None:
+    if still is None:
+        return None
+    height, width, _ = still.rgb.shape
+    return KeyFrame(time=round(still.time_s, 3), height=height, width=width, tokens=1)
 
 
 def watch(device: str, plan: ClipPlan, prompt: Prompt, end: End) -> Answer:

@@ -52,7 +52,9 @@ from edge.errors import EdgeError
 from edge.host.notify import Notifier
 from edge.host.sensors import SYS, clock_synced, rss_mib
 from edge.messages import Answer, CameraHealth, Health
+from edge.records import Still
 
+PICTURE_BYTES = 256 << 10  # of a picture that is published
 TURN_S = 0.5  # the loop turns at least so often
 STOP_S = 5.0  # for the clip in hand, when the service is asked to stop
 CLOSE_S = 3.0  # for the broker then
@@ -198,6 +200,7 @@ class Supervisor:
         self._health_s = 0.0  # when the next health message is due
         self._stop_s: float | None = None  # until when a stopping service works on
         self._fatal: EdgeError | None = None
+        self._still: Still | None = None  # key frame of the clip that the model answers
 
     def run(self) -> None:
         """Live through one run.
@@ -322,6 +325,8 @@ class Supervisor:
                     self._operator.unasked(effect)
                 case Begin() | More() | End() | Ask():
                     self._model.give(effect)
+                    if isinstance(effect, End):
+                        self._still = effect.still
                     if isinstance(effect, Begin):
                         self._steward.begin([child.pid for child in self._children], self._now())
 
@@ -354,10 +359,24 @@ class Supervisor:
         """
         if answer.prompt == self._settings.prompt[0].name:
             self._show(answer)
+        self._show_places(answer)
         message = health.answer_message(self._topics.answer(answer.camera, answer.prompt), answer)
         if not answer.watches:
             return [message], {}
         return [message, *self._alerts.take(answer)], self._alerts.notes()
+
+    def _show_places(self, answer: Answer) -> None:
+        """Publish the key frame that an answer's boxes refer to, where the operator lets it leave the device."""
+        still, shown = self._still, answer.key_frame
+        if answer.kind != "spatial" or still is None or shown is None or not self._settings.privacy.annotated:
+            return
+        if round(still.time_s, 3) == shown.time:  # it is this clip's
+            from edge.answer.picture import annotated
+
+            picture = annotated(
+                still.rgb, answer.objects, answer.relations, form="jpeg", max_bytes=PICTURE_BYTES
+            )
+            self._publisher.telemetry(self._topics.annotated(answer.camera), picture)
 
     def _tell_dropped(self, dropped: Sequence[Dropped]) -> None:
         """Log what a full outbox cost; the publisher announces it, and the health message counts it."""

@@ -53,6 +53,18 @@ def camera_controls(camera: CameraSettings, settings: Settings, topics: Topics) 
         )
 
 
+def camera_pictures(camera: CameraSettings, settings: Settings, topics: Topics) -> Iterator[Entity]:
+    """Yield the annotated key frame, where it may leave the device; nobody has to ask for it."""
+    if settings.privacy.annotated:
+        yield Entity(
+            "image",
+            topics.annotated(camera.id),
+            "picture",
+            f"{camera.id} key frame",
+            {"image_topic": topics.annotated(camera.id), "content_type": "image/jpeg"},
+        )
+
+
 def device_controls(topics: Topics) -> Iterator[Entity]:
     """Yield what can be asked of the device, and what became of the last command of a button or a switch."""
     yield _button(topics, "reload", "reload configuration", "file-refresh-outline")

@@ -15,7 +15,7 @@ from typing import Any
 
 from edge import __version__
 from edge.config import Settings
-from edge.deliver.controls import camera_controls, device_controls
+from edge.deliver.controls import camera_controls, camera_pictures, device_controls
 from edge.deliver.entities import PLATFORMS, Entity, answers, camera_health, device_health
 from edge.deliver.topics import Topics
 
@@ -105,6 +105,7 @@ def entities(settings: Settings, topics: Topics) -> list[Entity]:
     for camera in settings.camera:
         found += answers(camera, settings, topics)
         found += camera_health(camera, settings, topics)
+        found += camera_pictures(camera, settings, topics)
         if settings.commands.enabled:
             found += camera_controls(camera, settings, topics)
     found += device_health(settings, topics)

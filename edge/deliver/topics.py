@@ -7,6 +7,7 @@
     <root>/v1/<device>/<camera>/alert/<rule>          a watch was raised or cleared
     <root>/v1/<device>/<camera>/alert/<rule>/state    how it stands (retained)
     <root>/v1/<device>/<camera>/image       the picture that `snapshot` asked for
+    <root>/v1/<device>/<camera>/image/annotated       the key frame with the boxes of the last spatial answer
     <root>/v1/<device>/cmd/<verb>           commands to the service
     <root>/v1/<device>/reply[/<name>]       its replies, where a command names no response topic
     <root>/v1/<device>/dropped              the same, of messages that belong to no camera
@@ -92,6 +93,10 @@ class Topics:
     def image(self, camera: str) -> str:
         """Return the topic of a camera's snapshots."""
         return f"{self._base}/{_name('camera', camera)}/image"
+
+    def annotated(self, camera: str) -> str:
+        """Return the topic of a camera's key frames with boxes drawn on them."""
+        return f"{self.image(camera)}/annotated"
 
     def commands(self) -> str:
         """Return the filter that catches every command, well addressed or not."""

@@ -296,6 +296,25 @@ def test_a_picture_leaves_only_where_the_operator_allows_it_and_is_never_retaine
     assert call(broker, "reload")["applied"] == ["privacy"]
 
 
+def test_the_key_frame_with_its_boxes_is_published_where_the_operator_allows_it_and_never_retained(
+    tmp_path: Path, broker: Mosquitto, reel: Path
+) -> None:
+    needs.program("mosquitto_sub", "mosquitto-clients")
+    one = ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-C", "1", "-N", "-t"]
+    one.append(f"{DEVICE}/cam/image/annotated")
+    picture = tmp_path / "picture.jpg"
+    with (
+        picture.open("wb") as file,
+        subprocess.Popen([*one, "-W", "60"], stdout=file) as waiting,
+        Service(tmp_path, broker, {"cam": {"source": str(reel)}}, more="[privacy]\nannotated = true\n"),
+    ):
+        assert waiting.wait(60) == 0
+    with Image.open(picture) as image:
+        assert image.format == "JPEG"
+        assert image.width / image.height == pytest.approx(160 / 96, rel=0.05)  # all of the camera's picture
+    assert subprocess.run([*one, "-W", "1"], capture_output=True, check=False).stdout == b""
+
+
 def test_retained_commands_are_not_carried_out_and_callers_of_3_1_1_find_their_id_in_the_reply(
     tmp_path: Path, broker: Mosquitto, reel: Path, received: Callable[[], list[Received]]
 ) -> None:

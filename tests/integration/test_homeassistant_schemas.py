@@ -140,7 +140,7 @@ def test_every_configuration_is_accepted(home_assistant: str) -> None:
         settings(clip={"seconds": 2.0, "fps": 1.0}, health={"every_s": 3600.0}),
         settings(mqtt={"root": "house/garden"}),
         settings(privacy={"snapshots": True}),
-        settings(many, kinds, privacy={"snapshots": True}),
+        settings(many, kinds, privacy={"snapshots": True, "annotated": True}),
         settings(commands={"enabled": False}),
         settings(watch=[{"id": "parcel", "question": "Is there a parcel at the door?"}]),
     ]

@@ -173,6 +173,13 @@ def test_a_camera_that_is_gone_is_removed_by_name_and_once() -> None:
     assert find_leftovers(again, keys(after, topics(after))) == {}
 
 
+def test_a_camera_has_a_key_frame_where_the_operator_lets_it_leave_also_without_commands() -> None:
+    for allowed in (False, True):
+        found = settings(("door",), privacy={"annotated": allowed}, commands={"enabled": False})
+        images = [c for c in message(found)["components"].values() if c["platform"] == "image"]
+        assert [image["image_topic"] for image in images] == [topics(found).annotated("door")] * allowed
+
+
 def test_every_control_sends_a_command_that_is_accepted_and_says_where_it_wants_the_reply() -> None:
     found = settings(("door", "yard"), privacy={"snapshots": True})
     where = topics(found)
