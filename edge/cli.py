@@ -8,13 +8,31 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from edge.errors import EdgeError
+from edge.options import (
+    AsJson,
+    Budget,
+    BundleOption,
+    Config,
+    Fps,
+    GateOption,
+    Html,
+    Image,
+    KeyFrameOption,
+    LanguageOption,
+    Length,
+    Mode,
+    Scale,
+    ScaleOption,
+    Start,
+    Threads,
+    Video,
+)
 
 if TYPE_CHECKING:
     from edge.config import AnswerSettings, PromptSettings
@@ -36,85 +54,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class Scale(StrEnum):
-    """How pictures reach the model's size."""
-
-    EXACT = "exact"
-    FAST = "fast"
-
-
-class Mode(StrEnum):
-    """Whether pairs in which nothing new happens are dropped."""
-
-    AUTO = "auto"
-    OFF = "off"
-
-
-Video = Annotated[
-    Path,
-    typer.Argument(
-        metavar="VIDEO", help="The video file; 'demo' names the one inside the package.", show_default=False
-    ),
-]
-Config = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="The configuration, TOML.", show_default=False)
-]
-BundleOption = Annotated[
-    str,
-    typer.Option(
-        "--bundle",
-        metavar="DIR",
-        help="Directory made by edge-export convert; 'demo' names the toy bundle inside the package.",
-        show_default=False,
-    ),
-]
-Start = Annotated[float, typer.Option("--start", min=0.0, help="Where the clip begins, seconds.")]
-Length = Annotated[float, typer.Option("--seconds", help="Length of the clip, 2..600.")]
-Fps = Annotated[float, typer.Option("--fps", help="Frames per second; seconds x fps must be even.")]
-Threads = Annotated[int, typer.Option(min=0, max=256, help="Threads of the model; 0: one per physical core.")]
-ScaleOption = Annotated[
-    Scale, typer.Option(help="exact: as the model was trained; fast: cheaper, slightly other pixels.")
-]
-GateOption = Annotated[
-    Mode,
-    typer.Option(
-        "--gate",
-        help="auto: pairs of frames in which nothing new happens are dropped; off: the model sees them all.",
-    ),
-]
-Html = Annotated[
-    Path | None,
-    typer.Option(
-        "--html",
-        metavar="FILE",
-        help="Also write a page to look at: pictures, events, boxes; one file, opens offline.",
-        show_default=False,
-    ),
-]
-Budget = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        help="Seconds of work per second of video: do less to stay below it, and say how much less. 0: do everything.",
-    ),
-]
-KeyFrameOption = Annotated[
-    int,
-    typer.Option(
-        "--key-frame",
-        metavar="TOKENS",
-        min=0,
-        max=1024,
-        help="Size of the sharp still that is shown where places are asked for; 0: none.",
-    ),
-]
-LanguageOption = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="Language of the answers, in English: German.", show_default=False),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -146,20 +85,18 @@ def summarize(
     as_json: AsJson = False,
 ) -> None:
     """Say what happens in one clip of a video, and where things are."""
-    from edge.config import DEFAULT_PROMPTS, GateSettings
-    from edge.shell import Request
+    from edge.config import DEFAULT_PROMPTS
 
-    _check_grid(seconds, fps)
-    request = Request(
-        _video(video),
-        _bundle(bundle),
-        start_s=start,
+    request = _request(
+        video,
+        bundle,
+        start=start,
         seconds=seconds,
         fps=fps,
         threads=threads,
-        scale=scale.value,
-        gate=GateSettings(mode=gate.value).level,
-        budget=budget or None,
+        scale=scale,
+        gate=gate,
+        budget=budget,
     )
     answers = _answers(key_frame, language)
     _look(request, DEFAULT_PROMPTS, answers, html=html, as_json=as_json)
@@ -178,15 +115,7 @@ def ask(
     scale: ScaleOption = Scale.EXACT,
     gate: GateOption = Mode.AUTO,
     budget: Budget = 0.0,
-    image: Annotated[
-        Path | None,
-        typer.Option(
-            "--image",
-            metavar="FILE",
-            help="Ask for places, and write the picture with their boxes: .png or .jpg.",
-            show_default=False,
-        ),
-    ] = None,
+    image: Image = None,
     key_frame: KeyFrameOption = KEY_FRAME_TOKENS,
     language: LanguageOption = "",
     html: Html = None,
@@ -195,24 +124,22 @@ def ask(
     """Answer one question about one clip of a video."""
     from pydantic import ValidationError
 
-    from edge.config import GateSettings, PromptSettings
-    from edge.shell import Request
+    from edge.config import PromptSettings
 
     try:
         settings = PromptSettings(name="ask", kind="spatial" if image else "ask", text=question)
     except ValidationError as error:
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="QUESTION") from error
-    _check_grid(seconds, fps)
-    request = Request(
-        _video(video),
-        _bundle(bundle),
-        start_s=start,
+    request = _request(
+        video,
+        bundle,
+        start=start,
         seconds=seconds,
         fps=fps,
         threads=threads,
-        scale=scale.value,
-        gate=GateSettings(mode=gate.value).level,
-        budget=budget or None,
+        scale=scale,
+        gate=gate,
+        budget=budget,
     )
     answers = _answers(key_frame, language)
     _look(request, [settings], answers, html=html, image=image, as_json=as_json)
@@ -410,6 +337,36 @@ def systemd(
     if name not in names:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(names)}", param_hint="FILE")
     _print_file(f"systemd/{name}")
+
+
+def _request(
+    video: Path,
+    bundle: str,
+    *,
+    start: float,
+    seconds: float,
+    fps: float,
+    threads: int,
+    scale: Scale,
+    gate: Mode,
+    budget: float,
+) -> Request:
+    """Return what the options ask to be looked at."""
+    from edge.config import GateSettings
+    from edge.shell import Request
+
+    _check_grid(seconds, fps)
+    return Request(
+        _video(video),
+        _bundle(bundle),
+        start_s=start,
+        seconds=seconds,
+        fps=fps,
+        threads=threads,
+        scale=scale.value,
+        gate=GateSettings(mode=gate.value).level,
+        budget=budget or None,
+    )
 
 
 def _plan(path: Path, *, seconds: float, fps: float, threads: int, cameras: int) -> None:
