@@ -22,16 +22,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from edge.answer.prompts import for_camera
-from edge.daemon.effects import Answered, Ask, Begin, Effect, End, More
+from edge.daemon.effects import Answered, Ask, Begin, Effect
+from edge.daemon.hand import ATTEMPTS, Hand
 from edge.daemon.lane import Lane, away, ended, next_lane
 from edge.daemon.orders import Orders
-from edge.daemon.questions import Questions
 from edge.daemon.recording import Now, Recording, Timeline
 from edge.messages import Answer, SkipReason
 from edge.records import ClipStats, Pair, Prompt, Size, Still
 
-PAIRS_AT_ONCE = 8  # handed to the model in one message
-ATTEMPTS = 2  # of the model on one clip
 GRACE_LOST_S = (
     2.0  # after a clip's end, when a live camera's capture process is gone: the past will not come back
 )
@@ -60,11 +58,7 @@ class Dispatcher:
         self._prompts = tuple(prompts)
         self._backlog = backlog
         self._lanes: dict[str, Lane] = {}
-        self._hand: Recording | None = None
-        self._model: Literal["absent", "idle", "asked", "busy"] = "absent"
-        self._questions = Questions()
-        self._hungry = False  # the model waits for pairs
-        self._told_end = False
+        self._hand = Hand()
         self._turns = 0
         self._stopping = False
         self._orders = Orders()
@@ -77,12 +71,12 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether a clip is in hand."""
-        return self._hand is not None
+        return self._hand.clip is not None
 
     @property
     def settled(self) -> bool:
         """Whether every clip that began has ended."""
-        return self._hand is None and all(
+        return self._hand.clip is None and all(
             not lane.waiting and lane.open is None for lane in self._lanes.values()
         )
 
@@ -96,7 +90,8 @@ class Dispatcher:
         lane = self._lanes.get(camera)
         if lane is None:
             return 0
-        hand = self._hand is not None and self._hand is not lane.open and self._hand.plan.camera == camera
+        clip = self._hand.clip
+        hand = clip is not None and clip is not lane.open and clip.plan.camera == camera
         return len(lane.waiting) + (lane.open is not None) + hand
 
     def missing_s(self, camera: str, now: Now) -> float:
@@ -125,7 +120,7 @@ class Dispatcher:
     @property
     def questions_full(self) -> bool:
         """Whether as many questions wait as may wait."""
-        return self._questions.full
+        return self._hand.questions.full
 
     def resume_tick(self, camera: str) -> int:
         """Return the first tick, counted from the camera's origin, that was not delivered yet."""
@@ -137,7 +132,7 @@ class Dispatcher:
 
     def held_pairs(self) -> int:
         """Return how many pairs are held in memory."""
-        hand = {id(self._hand): self._hand} if self._hand else {}
+        hand = {id(clip): clip for clip in (self._hand.clip,) if clip}
         for lane in self._lanes.values():
             hand |= {id(clip): clip for clip in (*lane.waiting, lane.open) if clip}
         return sum(clip.held for clip in hand.values())
@@ -176,7 +171,7 @@ class Dispatcher:
             clip.withhold([pair.index])
         elif clip is not None:
             clip.offer(pair, lane.source_size)
-            if not (self._orders.works or lane.lossless or clip is self._hand):
+            if not (self._orders.works or lane.lossless or clip is self._hand.clip):
                 clip.spare(self._orders.reason)
             effects += self._feed()
         return effects
@@ -240,21 +235,18 @@ class Dispatcher:
 
     def model_ready(self) -> list[Effect]:
         """The model has nothing in hand, or has ended its work on it."""
-        clip, asked = self._hand, self._model == "asked"
-        self._model = "idle"
-        self._hungry = False
-        effects = [] if asked or clip is None else self._attempt_over("the model gave no answer")
+        effects = self._attempt_over("the model gave no answer") if self._hand.ready() else []
         return effects + self._feed()
 
     def need_pairs(self) -> list[Effect]:
         """The model has worked off what it was given."""
-        self._hungry = True
+        self._hand.need_pairs()
         return self._feed()
 
     def answered(self, answer: Answer) -> list[Effect]:
         """Take an answer to one prompt; the last one ends the clip."""
-        clip = self._hand
-        if clip is None or not self._told_end or answer.clip_id != clip.plan.clip_id:
+        clip = self._hand.clip
+        if clip is None or not self._hand.answering or answer.clip_id != clip.plan.clip_id:
             return []
         if answer.prompt in clip.answered:
             return []
@@ -262,22 +254,18 @@ class Dispatcher:
         clip.partial |= answer.status == "partial"
         if any(prompt.name not in clip.answered for prompt in clip.prompts):
             return [Answered(answer)]
-        self._hand = None
+        self._hand.clip = None
         return [self._end(clip, "partial" if clip.partial else "answered", answer=answer)]
 
     def model_failed(self, detail: str) -> list[Effect]:
         """The model could not do this clip; it will say when it is ready for another."""
-        self._model = "absent"
+        self._hand.failed()
         return self._attempt_over(detail)
 
     def model_lost(self, detail: str) -> list[Effect]:
         """The inference process is gone. If a question was with it, that may be why, and the clip is not charged."""
-        clip = self._hand
-        if clip is not None and clip.attempts and self._questions.asked and self._model != "asked":
-            clip.attempts -= 1
-        self._model = "absent"
-        self._hungry = False
-        return self._questions.lose(detail) + self._attempt_over(detail)
+        self._hand.lost()
+        return self._hand.questions.lose(detail) + self._attempt_over(detail)
 
     # --- governor ---
 
@@ -293,7 +281,7 @@ class Dispatcher:
                     continue
                 while lane.waiting:
                     effects.append(self._skip(lane.waiting.popleft(), orders.reason, orders.detail))
-                if lane.open is not None and lane.open is not self._hand:
+                if lane.open is not None and lane.open is not self._hand.clip:
                     lane.open.spare(orders.reason)
         return effects + self._feed()
 
@@ -312,12 +300,12 @@ class Dispatcher:
 
     def ask(self, ask: Ask) -> list[Effect]:
         """Let the model answer a question as soon as it waits for work; `asked` or `Unasked` follows."""
-        self._questions.put(ask)
+        self._hand.questions.put(ask)
         return self._feed()
 
     def asked(self) -> None:
         """The model has answered the question that it had; it says next what it waits for."""
-        self._questions.answered()
+        self._hand.questions.answered()
 
     def reconfigure(self, prompts: Sequence[Prompt], *, backlog: int) -> None:
         """Take other prompts, for clips that the model has not begun, and another bound of the backlog."""
@@ -329,7 +317,7 @@ class Dispatcher:
     def stop(self, now: Now) -> list[Effect]:
         """End recording. What the model works on may still be answered; all that waits is skipped."""
         self._stopping = True
-        effects = self._questions.give_up("the service is stopping")
+        effects = self._hand.questions.give_up("the service is stopping")
         for lane in self._lanes.values():
             lane.ended = True
             if (clip := lane.open) is not None:
@@ -338,14 +326,14 @@ class Dispatcher:
                 )
             while lane.waiting:
                 effects.append(self._skip(lane.waiting.popleft(), "shutdown", "the service is stopping"))
-        if self._hand is not None and self._model != "busy":
+        if self._hand.clip is not None and not self._hand.busy:
             effects += self.abandon()
         return effects
 
     def abandon(self) -> list[Effect]:
         """Give up what is still in hand; to be called after `stop`."""
-        clip, self._hand = self._hand, None
-        effects = self._questions.lose("the service is stopping")
+        clip, self._hand.clip = self._hand.clip, None
+        effects = self._hand.questions.lose("the service is stopping")
         if clip is None:
             return effects
         return [*effects, self._give_up(clip, "shutdown", "the service is stopping")]
@@ -387,7 +375,7 @@ class Dispatcher:
         effects: list[Effect] = []
         if clip.failed:
             effects.append(self._give_up(clip, "inference_failed", "the model failed on it twice"))
-        elif clip is not self._hand:
+        elif clip is not self._hand.clip:
             if clip.spared:
                 effects.append(self._skip(clip, clip.spared, self._orders.detail))
             elif clip.count:
@@ -406,45 +394,22 @@ class Dispatcher:
 
     def _feed(self) -> list[Effect]:
         """Give the model a question if one waits, a clip if it has none, and pairs if it waits for them."""
-        effects: list[Effect] = []
-        if self._may_ask() and (ask := self._questions.next()) is not None:
-            self._hungry = False
-            if self._model == "idle":
-                self._model = "asked"
+        hand = self._hand
+        if (ask := hand.question()) is not None:
             return [ask]
-        if self._model == "idle":
-            clip = self._hand or self._choose()
+        if hand.idle:
+            clip = hand.clip or self._choose()
             if clip is None:
-                return effects
-            self._hand = clip
-            self._model = "busy"
-            self._hungry = False
-            self._told_end = False
+                return []
             camera, orders = clip.plan.camera, self._orders
-            clip.rewind(stride=orders.stride(camera))
+            hand.begin(clip, stride=orders.stride(camera))
             clip.prompts = clip.prompts or for_camera(self._prompts, camera)
             asked = [prompt for prompt in clip.prompts if prompt.name not in clip.answered]
             return [Begin(clip.plan, orders.prompts(camera, asked), orders.effort(camera))]
-        clip = self._hand
-        if self._model != "busy" or clip is None or not self._hungry or self._told_end:
-            return effects
-        if pairs := clip.take(PAIRS_AT_ONCE, keep=clip.attempts < ATTEMPTS):
-            self._hungry = False
-            effects.append(More(pairs))
-        elif clip.stats is not None:
-            self._hungry = False
-            self._told_end = True
-            timeline = self._lanes[clip.plan.camera].timeline
-            end_ns = timeline.start_mono_ns(clip.plan.seq) + round(clip.stats.seconds * 1e9)
-            effects.append(End(clip.stats, end_ns if timeline.paced else None, clip.still))
-        return effects
-
-    def _may_ask(self) -> bool:
-        """Whether the model waits, and a question that kills it would cost no clip its last attempt."""
-        if self._model == "idle":
-            return True
-        spare = self._hand is not None and self._hand.attempts < ATTEMPTS
-        return self._model == "busy" and self._hungry and not self._told_end and spare
+        if hand.clip is None:
+            return []
+        given = hand.serve(self._lanes[hand.clip.plan.camera].timeline)
+        return [] if given is None else [given]
 
     def _choose(self) -> Recording | None:
         """Return the next clip; None if there is none, or none may be begun."""
@@ -460,12 +425,12 @@ class Dispatcher:
 
     def _attempt_over(self, detail: str) -> list[Effect]:
         """Keep the clip in hand for another attempt, or give it up."""
-        clip = self._hand
+        clip = self._hand.clip
         if clip is None or not clip.attempts:
             return []
         if clip.attempts < ATTEMPTS and not self._stopping:
             return []
-        self._hand = None
+        self._hand.clip = None
         if self._stopping:
             return [self._give_up(clip, "shutdown", "the service is stopping")]
         clip.failed = True

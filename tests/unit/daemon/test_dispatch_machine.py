@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edge.daemon.dispatch import ATTEMPTS, GRACE_S, PAIRS_AT_ONCE, Dispatcher
+from edge.daemon.dispatch import GRACE_S, Dispatcher
 from edge.daemon.effects import (
     Answered,
     Ask,
@@ -24,6 +24,7 @@ from edge.daemon.effects import (
     More,
     Unasked,
 )
+from edge.daemon.hand import ATTEMPTS, PAIRS_AT_ONCE
 from edge.daemon.recording import STEP_S, Now
 from edge.messages import Answer
 from edge.records import ClipPlan, ClipStats, Pair, Span
