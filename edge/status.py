@@ -68,7 +68,7 @@ def read_status(settings: Settings) -> Status:
     Raises:
         DeliveryError: There is none, or it cannot be read.
     """
-    from edge.deliver.outbox import inspect_outbox
+    from edge.deliver.inspection import inspect_outbox
 
     path = settings.outbox_path()
     found = inspect_outbox(path)

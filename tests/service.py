@@ -19,7 +19,8 @@ from typing import Any, Self
 import jsonschema
 import psutil
 
-from edge.deliver.outbox import CoverageRow, inspect_outbox
+from edge.deliver.inspection import inspect_outbox
+from edge.deliver.outbox import CoverageRow
 from edge.messages import published_schema
 from tests.broker import Mosquitto, Received, Subscriber, eventually
 

@@ -37,13 +37,11 @@ __all__ = [
     "ClipRow",
     "CoverageRow",
     "Dropped",
-    "Inspection",
     "Loss",
     "Outbox",
     "OutboxStats",
     "Outcome",
     "Outgoing",
-    "inspect_outbox",
 ]
 
 OVERHEAD_BYTES = 256  # counted for every message beside payload and topic: ids, indexes, page slack
@@ -67,16 +65,6 @@ class OutboxStats:
     pending: int
     bytes: int
     dropped: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """An outbox seen from outside."""
-
-    epoch: str
-    stats: OutboxStats
-    coverage: dict[str, CoverageRow]
-    open_clips: tuple[ClipRow, ...]
 
 
 class Outbox:
@@ -449,34 +437,6 @@ class Outbox:
         if self._owner is not None:
             os.close(self._owner)
             self._owner = None
-
-
-def inspect_outbox(path: Path) -> Inspection:
-    """Read an outbox without taking it over; the daemon may be using it.
-
-    Raises:
-        DeliveryError: There is none, or it cannot be read.
-    """
-    if not path.exists():
-        raise DeliveryError(
-            f"there is no outbox at {path}", next_step="It is made when the daemon runs for the first time."
-        )
-    store = Store(path, read_only=True)
-    try:
-        queued = store.queued()
-        clips = store.clips()
-        return Inspection(
-            epoch=store.epoch(),
-            stats=OutboxStats(
-                pending=len(queued),
-                bytes=sum(entry.size + OVERHEAD_BYTES for entry in queued),
-                dropped=store.dropped(),
-            ),
-            coverage=Ledger(store.cameras(), clips).coverage(),
-            open_clips=tuple(clips),
-        )
-    finally:
-        store.close()
 
 
 def _own(path: Path) -> int | None:

@@ -30,7 +30,8 @@ from typing import Any, Self
 
 import psutil
 
-from edge.deliver.outbox import CoverageRow, inspect_outbox
+from edge.deliver.inspection import inspect_outbox
+from edge.deliver.outbox import CoverageRow
 from tests.broker import Mosquitto, Received, Subscriber, eventually
 from tests.media import film, steady
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge.deliver.dropped import announcement
-from edge.deliver.outbox import OVERHEAD_BYTES, ClipRow, Loss, Outbox, Outgoing, inspect_outbox
+from edge.deliver.inspection import inspect_outbox
+from edge.deliver.outbox import OVERHEAD_BYTES, ClipRow, Loss, Outbox, Outgoing
 from edge.deliver.topics import Topics
 from edge.errors import DeliveryError
 from edge.messages import Dropped

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.deliver.inspection import inspect_outbox
 from edge.deliver.outbox import (
     OVERHEAD_BYTES,
     ClipRow,
@@ -20,7 +21,6 @@ from edge.deliver.outbox import (
     Dropped,
     Outbox,
     Outgoing,
-    inspect_outbox,
 )
 from edge.errors import DeliveryError
 
