@@ -327,6 +327,24 @@ class Settings(_Section):
                 raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _there_is_a_key_frame_to_publish(self) -> Self:
+        if not self.privacy.annotated:
+            return self
+        if not self.answers.key_frame_tokens:
+            msg = (
+                "privacy.annotated publishes key frames, and answers.key_frame_tokens = 0 leaves none: give them "
+                "tokens, or set annotated = false"
+            )
+            raise ValueError(msg)
+        if not any(prompt.kind == "spatial" for prompt in self.prompt):
+            msg = (
+                "privacy.annotated publishes the key frames of spatial answers, and no prompt is of kind spatial: "
+                "add one, or set annotated = false"
+            )
+            raise ValueError(msg)
+        return self
+
     @property
     def prompts(self) -> tuple[PromptSettings, ...]:
         """All prompts: the configured ones, and one that asks the watches where none of these does."""

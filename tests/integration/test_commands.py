@@ -315,6 +315,31 @@ def test_the_key_frame_with_its_boxes_is_published_where_the_operator_allows_it_
     assert subprocess.run([*one, "-W", "1"], capture_output=True, check=False).stdout == b""
 
 
+def test_no_key_frame_is_published_unless_the_operator_allows_it(running: Running) -> None:
+    needs.program("mosquitto_sub", "mosquitto-clients")
+    broker, config = running.broker, running.config
+    pictures = ["stdbuf", "-o0", "mosquitto_sub", "-h", broker.host, "-p", str(broker.port)]
+    with (
+        subprocess.Popen([*pictures, "-t", f"{DEVICE}/+/image/#"], stdout=subprocess.PIPE) as looking,
+        Subscriber(broker, f"{DEVICE}/cam/spatial") as subscriber,
+    ):
+        try:
+            eventually(lambda: len(subscriber.received) >= 2, "two spatial answers")
+        finally:
+            looking.kill()
+        assert looking.communicate()[0] == b""
+        assert all(
+            json.loads(item.payload)["key_frame"] for item in subscriber.received
+        )  # there was one to show
+    good = config.read_text(encoding="utf-8")
+    contradiction = "[privacy]\nannotated = true\n[answers]\nkey_frame_tokens = 0\n"
+    config.write_text(good + contradiction, encoding="utf-8")
+    reply = call(broker, "reload")
+    config.write_text(good, encoding="utf-8")
+    assert reply["status"] == "failed"
+    assert "key_frame_tokens = 0" in " ".join(reply["problems"])
+
+
 def test_retained_commands_are_not_carried_out_and_callers_of_3_1_1_find_their_id_in_the_reply(
     tmp_path: Path, broker: Mosquitto, reel: Path, received: Callable[[], list[Received]]
 ) -> None:

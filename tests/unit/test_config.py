@@ -104,6 +104,11 @@ def test_paths_are_relative_to_the_file_and_urls_are_left_alone(tmp_path: Path) 
         (LEAST + '[mqtt]\npassword_file = "pw"\n', "needs a username"),
         (LEAST + '[mqtt]\nroot = "a/#"\n', "mqtt.root"),
         (LEAST + '[homeassistant]\ndiscovery_prefix = "ha/#"\n', "homeassistant.discovery_prefix"),
+        (LEAST + "[privacy]\nannotated = true\n[answers]\nkey_frame_tokens = 0\n", "give them tokens"),
+        (
+            LEAST + '[privacy]\nannotated = true\n[[prompt]]\nname = "s"\nkind = "summary"\n',
+            "no prompt is of kind spatial",
+        ),
         ('[bundle]\npath = "b"\n', "camera: Field required"),
     ],
 )
