@@ -237,16 +237,15 @@ def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
 def at_pairs(true: Truth, pairs: int) -> Truth:
     """Return the truth with every time moved to that of the pair in which it falls, an eighth of a second at most.
 
-    The model reads the time in front of each pair, so it can copy what it is to say; no frame inside a pair has a name.
+    The model reads the time in front of each pair, so it can copy what it is to say; no frame inside a pair has a name, and
+    of what begins in the same pair nobody can tell which came first: their words decide.
     """
 
     def moved(at_s: float) -> float:
         return round(pair_time(min(pairs - 1, round(at_s * FPS) // 2)), 1)
 
-    return retold(
-        true,
-        tuple(replace(each, start_s=moved(each.start_s), end_s=moved(each.end_s)) for each in true.events),
-    )
+    events = [replace(each, start_s=moved(each.start_s), end_s=moved(each.end_s)) for each in true.events]
+    return retold(true, tuple(sorted(events, key=lambda each: (each.start_s, each.end_s, each.what))))
 
 
 def _pictures(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -66,7 +66,7 @@ class Syllabus:
     block: int = 25
 
 
-_SEE: Final = Phase("named", 0.85, 0.15, (6,), None, 0, 0.0, 2, seeing=True)
+_SEE: Final = Phase("placed", 0.90, 0.15, (6,), None, 0, 0.0, 4, seeing=True)
 _FOLLOW: Final = Phase("followed", 0.80, 0.30, (8, 12, 16), None, 0, 0.0, 3)
 _TELL: Final = Phase("exact", 0.40, 0.50, (8, 12, 16), None, 3, 0.25, 3)
 _LONG: Final = Syllabus(
