@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from edge.demo.world import Event, EventKind, Scene, Truth
 from edge.demo.world.place import places
-from edge.demo.world.sight import owners
+from edge.demo.world.sight import LISTED, owners
 from edge.demo.world.vocabulary import COLOURS, KINDS
 from edge.messages import MAX_EVENTS
 
+FPS: Final = 8.0
 FINE: Final = 4
 """A cell is cut into FINE x FINE parts, in each of which something lies or not: what a box rests on."""
 WAYS: Final = ("still", "right", "left", "down", "up")
@@ -89,12 +90,17 @@ def _way(across: float, down: float) -> int:
     return WAYS.index("down" if down > 0 else "up")
 
 
-def pair_labels(true: Truth, times_s: Sequence[float]) -> NDArray[np.int64]:
+def pair_time(index: int) -> float:
+    """Return the time that a pair's timestamp tells, seconds."""
+    return (2 * index + 0.5) / FPS
+
+
+def pair_labels(true: Truth, kept: Sequence[int]) -> NDArray[np.int64]:
     """Return what has happened by each pair.
 
     Args:
         true: Of the clip, its events told at the times of pairs.
-        times_s: Of each pair.
+        kept: Which pairs are shown.
 
     Returns:
         Shape (pairs, len(`PAIR_CLASSES`)).
@@ -103,10 +109,11 @@ def pair_labels(true: Truth, times_s: Sequence[float]) -> NDArray[np.int64]:
     numbers = range(len(true.events))
     by_end = sorted(numbers, key=lambda number: (true.events[number].end_s, number))
     rows = []
-    for pair, time_s in enumerate(times_s):
+    for pair in kept:
+        time_s = pair_time(pair)
         begun = [number for number in numbers if true.events[number].start_s <= time_s + _SLACK_S]
         ended = [number for number in by_end if true.events[number].end_s <= time_s + _SLACK_S]
-        seen = int((where.within[:, 2 * pair + 1] > 0).sum())
+        seen = int((where.within[:, 2 * pair + 1] >= LISTED).sum())
         rows.append(
             [
                 *_digits(time_s),

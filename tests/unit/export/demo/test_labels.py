@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from edge.demo.world import Truth, draw_scene, truth
 from edge.demo.world.place import places
 from edge.demo.world.vocabulary import COLOURS, KINDS, held_out
-from export.demo.batches import FPS, at_pairs, pair_time
+from export.demo.batches import at_pairs
 from export.demo.crowd import crowd
 from export.demo.labels import (
     BEGUN,
@@ -16,10 +16,12 @@ from export.demo.labels import (
     CELL_CLASSES,
     CELL_WIDTH,
     FINE,
+    FPS,
     PAIR_CLASSES,
     WAYS,
     cell_labels,
     pair_labels,
+    pair_time,
 )
 
 PAIRS = 32
@@ -66,8 +68,8 @@ def clock(digits: NDArray[np.int64]) -> str:
 def test_a_pair_tells_the_event_that_began_last(clips: list[Truth]) -> None:
     times = [pair_time(pair) for pair in range(PAIRS)]
     for true in clips:
-        told = at_pairs(true, PAIRS)
-        labels = pair_labels(told, times)
+        told = at_pairs(true, range(PAIRS))
+        labels = pair_labels(told, range(PAIRS))
         assert (labels < PAIR_CLASSES).all()
         assert [clock(row) for row in labels[:, :3]] == [f"{time:04.1f}" for time in times]
         for time, row in zip(times, labels, strict=True):
@@ -87,7 +89,7 @@ def test_a_pair_tells_the_event_that_began_last(clips: list[Truth]) -> None:
 def test_times_move_to_their_pair_and_no_farther(clips: list[Truth]) -> None:
     stamps = {round(pair_time(pair), 1) for pair in range(PAIRS)}
     for true in clips:
-        told = at_pairs(true, PAIRS)
+        told = at_pairs(true, range(PAIRS))
         assert [event.start_s for event in told.events] == sorted(event.start_s for event in told.events)
         pairs = [sorted(each.events, key=lambda one: (one.what, one.start_s)) for each in (true, told)]
         for before, after in zip(*pairs, strict=True):
