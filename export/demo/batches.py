@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.capture.gate import Gate
 from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, truth
 from edge.demo.world.draw import SIZES
 from edge.demo.world.sight import CELL
@@ -25,13 +26,13 @@ from edge.model.tokenizer import Tokenizer
 from edge.records import Size
 from export.demo.codec import round_trip
 from export.demo.crowd import crowd
-from export.demo.labels import PAIR_CLASSES, cell_labels, pair_labels
+from export.demo.labels import FPS, PAIR_CLASSES, cell_labels, pair_labels, pair_time
 from export.demo.lessons import Lesson, lessons
 from export.demo.schedule import Plan
 
-FPS: Final = 8.0
 CODED_SHARE: Final = 0.5
 """Of the clips go through the video encoder, as all do in use."""
+_THRESHOLDS: Final = (0.25, 0.5, 1.0, 1.0, 1.5)
 _TRIES: Final = 200
 _CROWDS: Final = 6  # so much more costs a token of a clip than one of a crowd
 
@@ -42,12 +43,14 @@ class Clip:
 
     Attributes:
         frames: uint8, shape (pairs, 2, H, W, 3).
+        kept: Which pairs of the clip these are; of a crowd all.
         cells: See `labels.cell_labels`.
         happened: See `labels.pair_labels`; no rows for a crowd.
         lessons: What it is asked, one time after the other.
     """
 
     frames: NDArray[np.uint8]
+    kept: tuple[int, ...]
     cells: NDArray[np.int64]
     happened: NDArray[np.int64]
     lessons: tuple[tuple[Lesson, ...], ...]
@@ -116,13 +119,13 @@ class Layout:
         return asked, [*self.tokenizer.encode_words(lesson.answer), self.manifest.tokens.eos[0]]
 
     def clip(
-        self, pairs: int, size: Size
+        self, kept: Sequence[int], size: Size
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
         """Return ids, positions, places of visual tokens and of the pairs' ends, and the position after the clip."""
         text, place, length = self.manifest.prompt.user_open, 0, 0
         ids, positions, visual, ends = [], [], [], []
         grid = merged_grid(size, self.manifest)
-        for index in range(pairs):
+        for index in kept:
             before = self.tokenizer.encode(text + timestamp(pair_time(index), self.manifest))
             piece = vision_piece(before, self.manifest.tokens.video_pad, grid, place, self.manifest)
             ids.append(piece.ids)
@@ -150,9 +153,9 @@ class Layout:
         return Asked(np.array([owner for owner, _, _ in spelt], np.int64), ids, lengths)
 
     def batch(self, clips: list[Clip]) -> Batch:
-        """Put clips of one size and length together."""
-        pairs, _, height, width, _ = clips[0].frames.shape
-        clip_ids, positions, visual, ends, next_pos = self.clip(pairs, Size(height, width))
+        """Put clips of one size together, of which the same pairs are shown."""
+        _, _, height, width, _ = clips[0].frames.shape
+        clip_ids, positions, visual, ends, next_pos = self.clip(clips[0].kept, Size(height, width))
         patch = self.manifest.vision.patch_size
         return Batch(
             patches=np.concatenate([patchify(clip.frames, self.manifest.vision) for clip in clips]),
@@ -192,11 +195,6 @@ def cells_of(stage: Stage) -> int:
     return SIZES[stage].height // CELL * (SIZES[stage].width // CELL)
 
 
-def pair_time(index: int) -> float:
-    """Return the time that a pair's timestamp tells, seconds."""
-    return (2 * index + 0.5) / FPS
-
-
 def make(source: Source, number: int, plan: Plan) -> Batch:
     """Make a batch; it depends on nothing but the arguments."""
     if source.layout not in _layouts:
@@ -212,7 +210,8 @@ def make_crowd(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     scene = crowd(int(rng.integers(2**62)), source.stage, plan.pairs, fps=FPS)
     pictures = _pictures(scene, rng)
     none = np.zeros((0, len(PAIR_CLASSES)), np.int64)
-    return Clip(pictures, cell_labels(scene, range(plan.pairs)), none, ())
+    every = tuple(range(plan.pairs))
+    return Clip(pictures, every, cell_labels(scene, every), none, ())
 
 
 def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
@@ -223,30 +222,45 @@ def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
         scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS)
         if phase.sprites is None or len(scene.sprites) <= phase.sprites:
             break
-    true = at_pairs(truth(scene), plan.pairs)
+    pictures = _pictures(scene, rng)
+    kept = through_gate(pictures, rng) if plan.gated else tuple(range(plan.pairs))
+    true = at_pairs(truth(scene), kept)
     return Clip(
-        _pictures(scene, rng),
-        cell_labels(scene, range(plan.pairs)),
-        pair_labels(true, [pair_time(index) for index in range(plan.pairs)]),
+        pictures[list(kept)],
+        kept,
+        cell_labels(scene, kept),
+        pair_labels(true, kept),
         tuple(lessons(true, rng, count=phase.questions, full=phase.full) for _ in range(phase.uses))
         if phase.questions
         else (),
     )
 
 
-def at_pairs(true: Truth, pairs: int) -> Truth:
-    """Return the truth with every time moved to that of the pair in which it falls, an eighth of a second at most.
+def through_gate(pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple[int, ...]:
+    """Return which pairs, of shape (pairs, 2, H, W, 3), the gate keeps of a camera that it has never seen before.
 
-    The model reads the time in front of each pair, so it can copy what it is to say; no frame inside a pair has a name.
+    Its threshold is drawn: the governor raises it where work piles up.
     """
+    _, _, height, width, _ = pictures.shape
+    gate: Gate[int] = Gate(Size(height, width), fps=FPS, threshold=float(rng.choice(_THRESHOLDS)))
+    last = len(pictures) - 1
+    kept = [each for index, pair in enumerate(pictures) for each in gate.see(pair, index, last=index == last)]
+    return tuple(each.item for each in kept + gate.end())
+
+
+def at_pairs(true: Truth, kept: Sequence[int]) -> Truth:
+    """Return the truth with every time moved to that of the nearest pair that is shown.
+
+    The model reads the time in front of each pair, so it can copy what it is to say; no frame inside a pair has a name, and
+    of what begins in the same pair nobody can tell which came first: their words decide.
+    """
+    times = np.array([pair_time(index) for index in kept])
 
     def moved(at_s: float) -> float:
-        return round(pair_time(min(pairs - 1, round(at_s * FPS) // 2)), 1)
+        return round(float(times[np.abs(times - at_s).argmin()]), 1)
 
-    return retold(
-        true,
-        tuple(replace(each, start_s=moved(each.start_s), end_s=moved(each.end_s)) for each in true.events),
-    )
+    events = [replace(each, start_s=moved(each.start_s), end_s=moved(each.end_s)) for each in true.events]
+    return retold(true, tuple(sorted(events, key=lambda each: (each.start_s, each.end_s, each.what))))
 
 
 def _pictures(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -43,10 +43,15 @@ def encode(frames: Iterable[NDArray[np.uint8]], fps: float, target: Path | io.By
 def round_trip(frames: NDArray[np.uint8], fps: float, *, crf: int) -> NDArray[np.uint8]:
     """Return frames, shape (n, H, W, 3), as a decoder gives them after encoding."""
     import av
+    from av.video.reformatter import VideoReformatter
 
     buffer = io.BytesIO()
     encode(frames, fps, buffer, crf=crf)
     buffer.seek(0)
+    turn = (
+        VideoReformatter()
+    )  # one for all: a frame's own makes its tables anew, which takes as long as decoding
     with av.open(buffer) as container:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        container.streams.video[0].thread_count = 1
+        pictures = [turn.reformat(frame, format="rgb24").to_ndarray() for frame in container.decode(video=0)]
     return np.stack(pictures)

@@ -146,12 +146,13 @@ def watch(
         dtype: Of the products.
 
     Returns:
-        The trace, and the states halfway, behind the first layer of attention, and at the end, shape (B, L, H), not normed.
+        The trace, and the states halfway, behind the first layer of attention, and late, before the last one, shape
+        (B, L, H), not normed.
     """
     trace = Trace(length=embeds.shape[1])
     cosine, sine = language.rotary_emb(embeds, positions[:, None])
-    halfway, hidden = _through(language, embeds, _Run(cosine, sine, Trace(), None, trace, dtype))
-    return trace, halfway, hidden
+    halfway, late, _ = _through(language, embeds, _Run(cosine, sine, Trace(), None, trace, dtype))
+    return trace, halfway, late
 
 
 def ask(
@@ -178,13 +179,16 @@ def ask(
     """
     positions = torch.arange(start, start + embeds.shape[1], device=embeds.device)
     cosine, sine = language.rotary_emb(embeds, positions.expand(3, 1, -1))
-    _, hidden = _through(language, embeds, _Run(cosine, sine, trace, owner, None, dtype))
+    *_, hidden = _through(language, embeds, _Run(cosine, sine, trace, owner, None, dtype))
     return rms_norm(hidden, 1 + language.norm.weight, torch.float32)
 
 
-def _through(language: Any, hidden: Tensor, run: _Run) -> tuple[Tensor, Tensor]:
-    halfway = None
+def _through(language: Any, hidden: Tensor, run: _Run) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the states behind the first layer of attention, those before the last one, and those at the end."""
+    halfway = late = None
     for number, layer in enumerate(language.layers):
+        if hasattr(layer, "self_attn"):
+            late = hidden
         normed = rms_norm(hidden, 1 + layer.input_layernorm.weight, run.dtype)
         if hasattr(layer, "linear_attn"):
             mixed = _remember(layer.linear_attn, number, normed, run)
@@ -196,7 +200,7 @@ def _through(language: Any, hidden: Tensor, run: _Run) -> tuple[Tensor, Tensor]:
         hidden = hidden + _linear(swiglu(_linear(normed, wide)), layer.mlp.down_proj.weight)
         if halfway is None and hasattr(layer, "self_attn"):
             halfway = hidden
-    return hidden if halfway is None else halfway, hidden
+    return hidden if halfway is None else halfway, hidden if late is None else late, hidden
 
 
 def _remember(layer: Any, number: int, hidden: Tensor, run: _Run) -> Tensor:

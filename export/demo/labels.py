@@ -10,18 +10,24 @@ from numpy.typing import NDArray
 
 from edge.demo.world import Event, EventKind, Scene, Truth
 from edge.demo.world.place import places
-from edge.demo.world.sight import owners
+from edge.demo.world.sight import LISTED, owners
 from edge.demo.world.vocabulary import COLOURS, KINDS
 from edge.messages import MAX_EVENTS
 
+FPS: Final = 8.0
 FINE: Final = 4
 """A cell is cut into FINE x FINE parts, in each of which something lies or not: what a box rests on."""
 WAYS: Final = ("still", "right", "left", "down", "up")
 """How what lies in a cell moves from the first picture of a pair to the second."""
 CELL_CLASSES: Final = (1 + len(KINDS), 1 + len(COLOURS), 1 + len(WAYS))
 """Values of a cell's first labels: kind, colour, way; 0 for none."""
-CELL_WIDTH: Final = len(CELL_CLASSES) + FINE**2 + 4
-"""Labels of a cell: its classes, which parts are taken, and the box of what lies in it in thousandths of the picture."""
+BOX_STEP: Final = 20
+"""Of the sides of boxes in training, thousandths of the picture."""
+SIDE_CLASSES: Final = (11, 100 // BOX_STEP)
+"""Values of a side: tenths of the picture, and steps beyond; the digits that are written, so that they can be copied."""
+BOX_CLASSES: Final = SIDE_CLASSES * 4
+CELL_WIDTH: Final = len(CELL_CLASSES) + FINE**2 + len(BOX_CLASSES)
+"""Labels of a cell: its classes, which parts are taken, and the digits of the box of what lies in it."""
 _VERBS: Final = get_args(EventKind)
 _SIDES: Final = ("left", "right", "top", "bottom", "up", "down")
 _EVENT: Final = (1 + MAX_EVENTS, 1 + len(_VERBS), 1 + len(KINDS), 1 + len(COLOURS), 1 + len(_SIDES))
@@ -56,9 +62,12 @@ def cell_labels(scene: Scene, pairs: Iterable[int]) -> NDArray[np.int64]:
             np.nan_to_num(own[:, second, :2] - own[:, first, :2]) if len(scene.sprites) else np.zeros((0, 2))
         )
         ways = np.array([*(1 + _way(across, down) for across, down in steps), 0])
-        boxes = np.zeros((len(scene.sprites) + 1, 4), np.int64)
+        boxes = np.zeros((len(scene.sprites) + 1, len(BOX_CLASSES)), np.int64)
         shown = np.clip(np.nan_to_num(where.boxes[:, second]) / size, 0, 1)
-        boxes[:-1] = np.rint(1000 * shown)
+        steps_in = np.rint(1000 / BOX_STEP * shown)
+        boxes[:-1] = np.stack(np.divmod(steps_in, SIDE_CLASSES[1]), axis=-1).reshape(
+            len(shown), len(BOX_CLASSES)
+        )
         found.append(
             np.concatenate(
                 [
@@ -81,12 +90,17 @@ def _way(across: float, down: float) -> int:
     return WAYS.index("down" if down > 0 else "up")
 
 
-def pair_labels(true: Truth, times_s: Sequence[float]) -> NDArray[np.int64]:
+def pair_time(index: int) -> float:
+    """Return the time that a pair's timestamp tells, seconds."""
+    return (2 * index + 0.5) / FPS
+
+
+def pair_labels(true: Truth, kept: Sequence[int]) -> NDArray[np.int64]:
     """Return what has happened by each pair.
 
     Args:
         true: Of the clip, its events told at the times of pairs.
-        times_s: Of each pair.
+        kept: Which pairs are shown.
 
     Returns:
         Shape (pairs, len(`PAIR_CLASSES`)).
@@ -95,10 +109,11 @@ def pair_labels(true: Truth, times_s: Sequence[float]) -> NDArray[np.int64]:
     numbers = range(len(true.events))
     by_end = sorted(numbers, key=lambda number: (true.events[number].end_s, number))
     rows = []
-    for pair, time_s in enumerate(times_s):
+    for pair in kept:
+        time_s = pair_time(pair)
         begun = [number for number in numbers if true.events[number].start_s <= time_s + _SLACK_S]
         ended = [number for number in by_end if true.events[number].end_s <= time_s + _SLACK_S]
-        seen = int((where.within[:, 2 * pair + 1] > 0).sum())
+        seen = int((where.within[:, 2 * pair + 1] >= LISTED).sum())
         rows.append(
             [
                 *_digits(time_s),

@@ -13,6 +13,7 @@ from edge.answer.prompts import check_text, default_text, prompt_from, watch_tex
 from edge.config import PromptSettings
 from edge.demo.world import Question, Stage, Truth, answer, asked, draw_scene, truth
 from export.checkpoint.template import TIMESTAMP
+from export.demo.labels import BOX_STEP
 
 WORDS: Final = {
     "summary": (
@@ -37,7 +38,6 @@ SHORT: Final = {
 """What stands for a whole prompt with its form while the model learns to see: a tenth of the tokens."""
 PLAIN: Final = ("What happened in this video?", "Tell me what you see.", default_text("ask"))
 """Asked without a form, or with that of a question; the answer is the summary's text."""
-_STEP: Final = 10  # of a box's sides in training, thousandths of the picture
 _DEFAULT_SHARE: Final = 0.6  # of the full prompts that are the shipped ones to the letter
 _PLAIN_TOPIC: Final = "plain"
 _VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
@@ -114,12 +114,12 @@ def _prompt(kind: str, rng: np.random.Generator, full: float) -> str:
 
 
 def _coarse(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a body with the sides of its boxes in whole hundredths of the picture: a pixel is no more than that.
+    """Return a body with the sides of its boxes in fiftieths of the picture: two pixels are no more than that.
 
-    The last digit could only be guessed, and guessing it would be most of what a box teaches.
+    A finer digit could only be guessed, and guessing it would be most of what a box teaches.
     """
     for each in body.get("objects", ()):
-        each["bbox_2d"] = [_STEP * round(side / _STEP) for side in each["bbox_2d"]]
+        each["bbox_2d"] = [BOX_STEP * round(side / BOX_STEP) for side in each["bbox_2d"]]
     return body
 
 

@@ -14,8 +14,8 @@ from export.demo.forked import Trace, ask, visual_tokens, watch
 from export.demo.heads import Heads
 from export.demo.kernels import EPS
 
-HAPPENED: Final = 0.15
-"""Weight of the pairs' loss, a sum over twenty labels, beside the answers'."""
+HAPPENED: Final = 0.1
+"""Weight of the pairs' loss, a sum over twenty labels, beside the answers'; halfway and once more late."""
 CELLS: Final = 0.1
 """Weight of the cells' loss on the language model's states; the tower's own has weight 1."""
 
@@ -29,10 +29,11 @@ class Marks:
         answers: Mean loss of the answers' tokens, nats.
         tokens: Share of the answers' tokens that would have been chosen.
         exact: Share of the answers of which every token would have been.
-        happened: Loss of the pairs, nats.
+        happened: Loss of the pairs, nats, of the late states.
         followed: Share of the pairs at which all is known of the event that began last.
         cells: Loss of the cells, nats.
         named: Share of the cells in which something lies whose kind, colour and way are all named.
+        placed: Share of these the box in which it lies is about right.
     """
 
     loss: Tensor
@@ -43,6 +44,7 @@ class Marks:
     followed: Tensor
     cells: Tensor
     named: Tensor
+    placed: Tensor
 
 
 def see(model: Any, heads: Heads, batch: Batch, dtype: torch.dtype = torch.float32) -> Marks:
@@ -50,7 +52,7 @@ def see(model: Any, heads: Heads, batch: Batch, dtype: torch.dtype = torch.float
     labels = torch.from_numpy(batch.cells).to(model.device).flatten(0, 1)
     seen = heads.cells(look(model, batch, dtype).flatten(0, 1).float(), labels)
     none = seen.loss.new_tensor(torch.nan)
-    return Marks(seen.loss, none, none, none, none, none, seen.loss.detach(), seen.named)
+    return Marks(seen.loss, none, none, none, none, none, seen.loss.detach(), seen.named, seen.placed)
 
 
 def look(model: Any, batch: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -79,19 +81,18 @@ def tell(
         use: Which of the batch's questions are asked.
         dtype: Of the products.
     """
-    trace, halfway = follow(model, batch, seen, dtype)
+    trace, *layers = follow(model, batch, seen, dtype)
     device = model.device
-    states = functional.rms_norm(halfway, halfway.shape[-1:], None, EPS)
+    halfway, late = (functional.rms_norm(each, each.shape[-1:], None, EPS) for each in layers)
     cells = heads.cells(
-        states[:, torch.from_numpy(batch.visual).to(device)].flatten(0, 1),
+        halfway[:, torch.from_numpy(batch.visual).to(device)].flatten(0, 1),
         torch.from_numpy(batch.cells).to(device).flatten(0, 1),
         told=True,
     )
-    happened, followed = heads.pairs(
-        states[:, torch.from_numpy(batch.ends).to(device)].flatten(0, 1),
-        torch.from_numpy(batch.happened).to(device).flatten(0, 1),
-    )
-    loss = HAPPENED * happened + CELLS * cells.loss
+    ends, labels = torch.from_numpy(batch.ends).to(device), torch.from_numpy(batch.happened).to(device)
+    early, _ = heads.pairs(halfway[:, ends].flatten(0, 1), labels.flatten(0, 1))
+    happened, followed = heads.pairs(late[:, ends].flatten(0, 1), labels.flatten(0, 1), late=True)
+    loss = HAPPENED * (early + happened) + CELLS * cells.loss
     answers = tokens = exact = loss.new_tensor(torch.nan)
     if batch.asked:
         answers, right = _answers(model, trace, batch, batch.asked[use % len(batch.asked)], dtype)
@@ -99,20 +100,27 @@ def tell(
         tokens = right[right >= 0].float().mean()
         exact = (right != 0).all(1).float().mean()
     return Marks(
-        loss, answers.detach(), tokens, exact, happened.detach(), followed, cells.loss.detach(), cells.named
+        loss,
+        answers.detach(),
+        tokens,
+        exact,
+        happened.detach(),
+        followed,
+        cells.loss.detach(),
+        cells.named,
+        cells.placed,
     )
 
 
 def follow(
     model: Any, batch: Batch, seen: Tensor, dtype: torch.dtype = torch.float32
-) -> tuple[Trace, Tensor]:
-    """Run a batch's clips; return what they leave, and the states halfway."""
+) -> tuple[Trace, Tensor, Tensor]:
+    """Run a batch's clips; return what they leave, and the states halfway and late."""
     language = model.model.language_model
     device = model.device
     embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(len(seen), 1, 1)
     embeds[:, torch.from_numpy(batch.visual).to(device)] = seen.to(embeds.dtype)
-    trace, halfway, _ = watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device), dtype)
-    return trace, halfway
+    return watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device), dtype)
 
 
 def reply(

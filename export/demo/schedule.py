@@ -40,6 +40,7 @@ class Phase:
         full: Share of the prompts that are as long as in use; a short clip costs less than such a prompt.
         uses: How often a clip is taught, each time with other questions.
         seeing: Nothing but the vision tower is taught, on crowds.
+        gated: Share of the batches that are one clip of which the gate has dropped pairs.
     """
 
     mark: str
@@ -51,6 +52,7 @@ class Phase:
     full: float
     uses: int
     seeing: bool = False
+    gated: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Syllabus:
     block: int = 25
 
 
-_SEE: Final = Phase("named", 0.85, 0.15, (6,), None, 0, 0.0, 2, seeing=True)
+_SEE: Final = Phase("placed", 0.90, 0.15, (6,), None, 0, 0.0, 4, seeing=True)
 _FOLLOW: Final = Phase("followed", 0.80, 0.30, (8, 12, 16), None, 0, 0.0, 3)
 _TELL: Final = Phase("exact", 0.40, 0.50, (8, 12, 16), None, 3, 0.25, 3)
 _LONG: Final = Syllabus(
@@ -75,7 +77,7 @@ _LONG: Final = Syllabus(
         _FOLLOW,
         _TELL,
         Phase("exact", 0.50, 0.55, (16, 24, 32, 48, 64), None, 4, 0.4, 3),
-        Phase("exact", 1.01, 1.00, (32, 64, 120, 180, 240), None, 6, 0.6, 3),
+        Phase("exact", 1.01, 1.00, (32, 64, 120, 240, 240), None, 6, 0.6, 3, gated=0.6),
     )
 )
 SYLLABI: Final = {
@@ -96,11 +98,15 @@ SYLLABI: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One batch: how many clips of how many pairs, and of which phase."""
+    """One batch: how many clips of how many pairs, of which phase, and whether they go through the gate.
+
+    A gated clip is alone in its batch: what is left of it has its own length and its own times.
+    """
 
     phase: Phase
     pairs: int
     clips: int
+    gated: bool = False
 
 
 def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> Plan:
@@ -114,6 +120,8 @@ def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> 
     """
     pairs = int(rng.choice(phase.pairs))
     one = pairs * (TEXT_A_PAIR + cells) + phase.questions * TOKENS_A_QUESTION
+    if rng.random() < phase.gated:
+        return Plan(phase, pairs, 1, gated=True)
     return Plan(phase, pairs, max(1, round(tokens / one)))
 
 

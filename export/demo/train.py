@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from export.demo.optimiser import Ranks
 
 _TEXT_CLIPS: Final = 240  # whose words the tokenizer is trained on
-_MARKS: Final = ("answers", "tokens", "exact", "happened", "followed", "cells", "named")
+_MARKS: Final = ("answers", "tokens", "exact", "happened", "followed", "cells", "named", "placed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from edge.records import Pair
 from export.candidate import Question, lay_out, teacher_logits
 from export.convert import convert
 from export.demo import batches, network, train
-from export.demo.batches import FPS, Clip, Layout, Source
-from export.demo.labels import cell_labels, pair_labels
+from export.demo.batches import Clip, Layout, Source
+from export.demo.labels import FPS, cell_labels, pair_labels, pair_time
 from export.demo.lessons import STAGES, Lesson, body_text
 from export.demo.schedule import Phase, Plan, Syllabus
 from export.demo.train import Budget, Settings, Trainer
@@ -64,24 +65,27 @@ def source(begun: Path) -> Source:
     return Source(begun / "layout", "a", SETTINGS.seed)
 
 
-def clip_of(pairs: int, lessons: tuple[Lesson, ...]) -> Clip:
+def clip_of(pairs: int, lessons: tuple[Lesson, ...], kept: Sequence[int] = ()) -> Clip:
+    kept = tuple(kept or range(pairs))
     scene = draw_scene(5, "a", seconds=2 * pairs / FPS, fps=FPS)
     pictures = np.stack(list(frames(scene)))
-    happened = pair_labels(truth(scene), [batches.pair_time(pair) for pair in range(pairs)])
-    cells = cell_labels(scene, range(pairs))
-    return Clip(pictures.reshape(pairs, 2, *pictures.shape[1:]), cells, happened, (lessons,))
+    shown = pictures.reshape(pairs, 2, *pictures.shape[1:])[list(kept)]
+    return Clip(shown, kept, cell_labels(scene, kept), pair_labels(truth(scene), kept), (lessons,))
 
 
 def states(model: Any, batch: batches.Batch) -> dict[int, Any]:
     """Return the last states over each question of a batch's first use, by its row."""
     from export.demo import losses
 
-    trace, _ = losses.follow(model, batch, losses.look(model, batch))
+    trace, *_ = losses.follow(model, batch, losses.look(model, batch))
     parts = losses.reply(model, trace, batch.asked[0], batch.next_pos)
     return {row: state for rows, found in parts for row, state in zip(range(rows.start, rows.stop), found)}  # noqa: B905
 
 
-def test_ids_positions_and_logits_are_the_engines(begun: Path, model: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [range(9), (0, 4, 5, 8)], ids=["every pair", "gated"])
+def test_ids_positions_and_logits_are_the_engines(
+    begun: Path, model: Any, tmp_path: Path, kept: Sequence[int]
+) -> None:
     """The trained framework and the shipped engine agree on a clip, its places and the next token of an answer."""
     import torch
 
@@ -89,10 +93,10 @@ def test_ids_positions_and_logits_are_the_engines(begun: Path, model: Any, tmp_p
     layout = Layout(begun / "layout")
     lesson = Lesson('Where is it? Say {"headline": ...}', '{"headline":"a red square","objects":[]}')
     clip = clip_of(
-        9, (lesson, Lesson("How many?", "1"))
+        9, (lesson, Lesson("How many?", "1")), kept
     )  # more than one chunk of DeltaNet, and past 2.0 seconds
     batch = layout.batch([clip])
-    pairs = tuple(Pair(i, (2 * i + 0.5) / FPS, frames) for i, frames in enumerate(clip.frames))
+    pairs = tuple(Pair(i, pair_time(i), frames) for i, frames in zip(kept, clip.frames, strict=True))
     asked, said = layout.question(lesson)
     with Engine(bundle, threads=1) as engine:
         question = Question(lesson.prompt, pairs=pairs)
@@ -104,7 +108,7 @@ def test_ids_positions_and_logits_are_the_engines(begun: Path, model: Any, tmp_p
         np.concatenate([batch.clip_positions, np.broadcast_to(tail, (3, len(tail)))], axis=1), laid.positions
     )
     assert (batch.clip_ids[batch.visual] == layout.manifest.tokens.video_pad).all()
-    assert [laid.ids[end] for end in batch.ends] == [layout.manifest.tokens.vision_end] * 9
+    assert [laid.ids[end] for end in batch.ends] == [layout.manifest.tokens.vision_end] * len(kept)
     row = 1  # the shortest comes first
     assert batch.asked[0].ids[row, : batch.asked[0].lengths[row, 1]].tolist() == [*asked, *said]
     with torch.inference_mode():
@@ -215,7 +219,7 @@ def test_it_learns(begun: Path, tmp_path: Path) -> None:
     trainer.run(report=lines.append, report_every=3)
     assert trainer.course.levels == [0, 0, 0, 0, 1, 1, 1]
     assert lines[0]["answers"] is None  # seeing comes first
-    assert lines[3]["cells"] < 0.8 * lines[0]["cells"]
+    assert lines[3]["cells"] < 0.9 * lines[0]["cells"]
     assert lines[-1]["answers"] < 0.9 * lines[-2]["answers"]
     assert lines[-1]["happened"] < 0.9 * lines[-2]["happened"]
     assert lines[-1]["step"] == 30

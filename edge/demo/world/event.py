@@ -19,8 +19,10 @@ EventKind = Literal[
     "enter", "leave", "move", "start", "stop", "flash", "hide", "reappear", "cross", "pick up", "put down"
 ]
 
-SEEN: Final = 0.01  # share of its area from which on a sprite counts as seen
-WHOLE: Final = 0.98  # share from which on it counts as wholly seen
+SEEN: Final = (
+    0.15  # share of its area from which on a sprite counts as seen: less is a sliver that nobody could name
+)
+WHOLE: Final = 0.9  # share from which on it counts as wholly seen
 FLASH_TICKS: Final = 3  # what is there for longer is no flash
 SLOW: Final = 0.05  # shares of the picture a second; what is slower is called slow
 HIDDEN: Final = 0.1  # what shows less of itself beside what is in front counts as hidden

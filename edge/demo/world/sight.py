@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.demo.world.event import WHOLE, patch_at, uncovered
+from edge.demo.world.event import patch_at, uncovered
 from edge.demo.world.pictogram import Patch
 from edge.demo.world.place import places
 from edge.demo.world.scene import Scene
@@ -17,6 +17,7 @@ from edge.demo.world.vocabulary import COLOURS, KINDS
 
 LISTED: Final = 0.1  # share of its area from which on a sprite is listed with its box
 COVERED: Final = 0.9  # what shows less than this beside another is behind it
+WHOLE: Final = 0.98  # share from which on its box is that of all of it
 NEAR: Final = 0.06  # of the picture's shorter side: what is nearer is next to
 
 CELL: Final = 32  # pixels to a side of what one visual token shows

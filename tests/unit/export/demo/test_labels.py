@@ -7,9 +7,22 @@ from numpy.typing import NDArray
 from edge.demo.world import Truth, draw_scene, truth
 from edge.demo.world.place import places
 from edge.demo.world.vocabulary import COLOURS, KINDS, held_out
-from export.demo.batches import FPS, at_pairs, pair_time
+from export.demo.batches import at_pairs
 from export.demo.crowd import crowd
-from export.demo.labels import BEGUN, CELL_CLASSES, CELL_WIDTH, PAIR_CLASSES, WAYS, cell_labels, pair_labels
+from export.demo.labels import (
+    BEGUN,
+    BOX_CLASSES,
+    BOX_STEP,
+    CELL_CLASSES,
+    CELL_WIDTH,
+    FINE,
+    FPS,
+    PAIR_CLASSES,
+    WAYS,
+    cell_labels,
+    pair_labels,
+    pair_time,
+)
 
 PAIRS = 32
 
@@ -30,9 +43,12 @@ def test_cells_are_named_as_the_world_names_them(clips: list[Truth]) -> None:
         assert (classes < CELL_CLASSES).all()
         assert ((classes > 0).all(1) == (classes > 0).any(1)).all()
         taken = classes[:, 0] > 0
-        assert (labels[taken, len(CELL_CLASSES) : -4].sum(1) > 0).all()  # some part of a taken cell is taken
-        assert not labels[~taken, -4:].any()
-        assert (labels[taken, -4:-2] < labels[taken, -2:]).all()
+        fine, box = np.split(labels[:, len(CELL_CLASSES) :], [FINE**2], axis=1)
+        assert (fine[taken].sum(1) > 0).all()  # some part of a taken cell is taken
+        assert not box[~taken].any()
+        assert (box < BOX_CLASSES).all()
+        sides = box.reshape(-1, 4, 2) @ [100, BOX_STEP]
+        assert (sides[taken, :2] < sides[taken, 2:]).all()
         ways |= set(classes[taken, 2].tolist())
     assert ways == set(range(1, 1 + len(WAYS)))
 
@@ -52,8 +68,8 @@ def clock(digits: NDArray[np.int64]) -> str:
 def test_a_pair_tells_the_event_that_began_last(clips: list[Truth]) -> None:
     times = [pair_time(pair) for pair in range(PAIRS)]
     for true in clips:
-        told = at_pairs(true, PAIRS)
-        labels = pair_labels(told, times)
+        told = at_pairs(true, range(PAIRS))
+        labels = pair_labels(told, range(PAIRS))
         assert (labels < PAIR_CLASSES).all()
         assert [clock(row) for row in labels[:, :3]] == [f"{time:04.1f}" for time in times]
         for time, row in zip(times, labels, strict=True):
@@ -73,9 +89,11 @@ def test_a_pair_tells_the_event_that_began_last(clips: list[Truth]) -> None:
 def test_times_move_to_their_pair_and_no_farther(clips: list[Truth]) -> None:
     stamps = {round(pair_time(pair), 1) for pair in range(PAIRS)}
     for true in clips:
-        told = at_pairs(true, PAIRS)
-        assert [event.what for event in told.events] == [event.what for event in true.events]
-        for before, after in zip(true.events, told.events, strict=True):
+        told = at_pairs(true, range(PAIRS))
+        assert [event.start_s for event in told.events] == sorted(event.start_s for event in told.events)
+        pairs = [sorted(each.events, key=lambda one: (one.what, one.start_s)) for each in (true, told)]
+        for before, after in zip(*pairs, strict=True):
+            assert before.what == after.what
             assert {after.start_s, after.end_s} <= stamps
             assert abs(before.start_s - after.start_s) <= 0.2
             assert abs(before.end_s - after.end_s) <= 0.2
