@@ -29,18 +29,25 @@ from edge.options import (
     Mode,
     Scale,
     ScaleOption,
+    SchemaOption,
     Start,
     Threads,
     Video,
+    answer_settings,
+    bundle_path,
+    check_grid,
+    check_writable,
+    given_in,
+    request_of,
 )
 
 if TYPE_CHECKING:
+    from edge.answer.given import Given
     from edge.config import AnswerSettings, PromptSettings
     from edge.messages import Answer
     from edge.records import Prompt
     from edge.shell import Request
 
-DEMO = "demo"
 DEMO_FPS = 8.0
 KEY_FRAME_TOKENS = 300
 UNIT = "edgeclip.service"
@@ -87,7 +94,7 @@ def summarize(
     """Say what happens in one clip of a video, and where things are."""
     from edge.config import DEFAULT_PROMPTS
 
-    request = _request(
+    request = request_of(
         video,
         bundle,
         start=start,
@@ -98,7 +105,7 @@ def summarize(
         gate=gate,
         budget=budget,
     )
-    answers = _answers(key_frame, language)
+    answers = answer_settings(key_frame, language)
     _look(request, DEFAULT_PROMPTS, answers, html=html, as_json=as_json)
 
 
@@ -116,6 +123,7 @@ def ask(
     gate: GateOption = Mode.AUTO,
     budget: Budget = 0.0,
     image: Image = None,
+    schema_file: SchemaOption = None,
     key_frame: KeyFrameOption = KEY_FRAME_TOKENS,
     language: LanguageOption = "",
     html: Html = None,
@@ -130,7 +138,7 @@ def ask(
         settings = PromptSettings(name="ask", kind="spatial" if image else "ask", text=question)
     except ValidationError as error:
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="QUESTION") from error
-    request = _request(
+    request = request_of(
         video,
         bundle,
         start=start,
@@ -141,8 +149,13 @@ def ask(
         gate=gate,
         budget=budget,
     )
-    answers = _answers(key_frame, language)
-    _look(request, [settings], answers, html=html, image=image, as_json=as_json)
+    answers = answer_settings(key_frame, language)
+    given = None if schema_file is None else given_in(schema_file)
+    if image is not None and given is not None:
+        raise typer.BadParameter(
+            "a picture shows places, not an object of your own", param_hint="--image, --schema"
+        )
+    _look(request, [settings], answers, given=given, html=html, image=image, as_json=as_json)
 
 
 @app.command()
@@ -175,7 +188,7 @@ def trial(
 
     def asked(clip: Path, expected: Expected, wanted: list[Prompt]) -> Sequence[Answer]:
         request = Request(
-            clip, _bundle(bundle), start_s=expected.start, seconds=expected.seconds, threads=threads
+            clip, bundle_path(bundle), start_s=expected.start, seconds=expected.seconds, threads=threads
         )
         with progress() as watcher:
             return look(request, wanted, watcher).answers
@@ -247,7 +260,7 @@ def demo(
     from edge.demo.run import run_demo
     from edge.progress import style_of
 
-    _check_grid(seconds, DEMO_FPS)
+    check_grid(seconds, DEMO_FPS)
     raise typer.Exit(
         run_demo(
             seconds=seconds,
@@ -284,11 +297,11 @@ def bench(
     from edge.bench.report import render
     from edge.progress import progress
 
-    _check_grid(seconds, fps)
+    check_grid(seconds, fps)
     if plan:
-        _plan(_bundle(bundle), seconds=seconds, fps=fps, threads=threads, cameras=cameras)
+        _plan(bundle_path(bundle), seconds=seconds, fps=fps, threads=threads, cameras=cameras)
         return
-    work = Workload(_bundle(bundle), seconds=seconds, fps=fps, threads=threads, repeat=repeat)
+    work = Workload(bundle_path(bundle), seconds=seconds, fps=fps, threads=threads, repeat=repeat)
     with progress() as watcher:
         report = measure(work, watcher)
     keep(report, threads=threads)
@@ -339,36 +352,6 @@ def systemd(
     _print_file(f"systemd/{name}")
 
 
-def _request(
-    video: Path,
-    bundle: str,
-    *,
-    start: float,
-    seconds: float,
-    fps: float,
-    threads: int,
-    scale: Scale,
-    gate: Mode,
-    budget: float,
-) -> Request:
-    """Return what the options ask to be looked at."""
-    from edge.config import GateSettings
-    from edge.shell import Request
-
-    _check_grid(seconds, fps)
-    return Request(
-        _video(video),
-        _bundle(bundle),
-        start_s=start,
-        seconds=seconds,
-        fps=fps,
-        threads=threads,
-        scale=scale.value,
-        gate=GateSettings(mode=gate.value).level,
-        budget=budget or None,
-    )
-
-
 def _plan(path: Path, *, seconds: float, fps: float, threads: int, cameras: int) -> None:
     from edge.bench.plan import plan, render
 
@@ -383,48 +366,12 @@ def _print_file(name: str) -> None:
     typer.echo(share(name).read_text(encoding="utf-8"), nl=False)
 
 
-def _bundle(name: str) -> Path:
-    from edge.share import demo_bundle
-
-    return demo_bundle() if name == DEMO else Path(name)
-
-
-def _video(path: Path) -> Path:
-    from edge.share import demo_clip
-
-    return demo_clip() if str(path) == DEMO and not path.exists() else path
-
-
-def _answers(key_frame: int, language: str) -> AnswerSettings:
-    from pydantic import ValidationError
-
-    from edge.config import AnswerSettings
-
-    try:
-        return AnswerSettings(key_frame_tokens=key_frame, language=language)
-    except ValidationError as error:
-        raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--language") from error
-
-
-def _check_grid(seconds: float, fps: float) -> None:
-    """Refuse lengths and rates that the configuration would refuse, in its words."""
-    from pydantic import ValidationError
-
-    from edge.config import ClipSettings
-
-    try:
-        ClipSettings(seconds=seconds, fps=fps)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = " ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
-        raise typer.BadParameter(message, param_hint="--seconds, --fps") from error
-
-
 def _look(
     request: Request,
     asked: Sequence[PromptSettings],
     answers: AnswerSettings,
     *,
+    given: Given | None = None,
     html: Path | None = None,
     image: Path | None = None,
     as_json: bool,
@@ -438,12 +385,12 @@ def _look(
     from edge.show import FORMS, Album, Shown, write
 
     for path, option in ((html, "--html"), (image, "--image")):
-        _check_writable(path, option)
+        check_writable(path, option)
     if image is not None and image.suffix.lower() not in FORMS:
         raise typer.BadParameter(f"{image} ends in none of {', '.join(FORMS)}", param_hint="--image")
     album = Album(request.fps, gated=request.gate is not None)
     with progress() as watcher:
-        prompts = [prompt_from(settings, answers) for settings in asked]
+        prompts = [prompt_from(settings, answers, given) for settings in asked]
         report = look(request, prompts, watcher, on_pairs=album.see)
     if as_json:
         typer.echo(report.payload().decode())
@@ -461,16 +408,6 @@ def _columns() -> int:
     import shutil
 
     return min(_COLUMNS_MAX, shutil.get_terminal_size((100, 24)).columns)
-
-
-def _check_writable(path: Path | None, option: str) -> None:
-    """Refuse a path before minutes of work, not after them."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise typer.BadParameter(f"{path} is a directory", param_hint=option)
-    if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no directory {path.absolute().parent}", param_hint=option)
 
 
 def main() -> NoReturn:

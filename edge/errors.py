@@ -11,6 +11,7 @@
     │   ├── ContextFullError           the clip and its questions do not fit the arena
     │   └── StaleForkError             the fork's arena has been given to another clip
     ├── AnswerError                 1  the model's text cannot be made a valid answer
+    ├── SchemaError                 1  a schema that an asker gave cannot be used for an answer
     └── DeliveryError               1  the outbox or the broker refused
 
 Foreign errors (PyAV, onnxruntime, paho, SQLite, pydantic) are translated once, where they enter, with ``from``.
@@ -100,6 +101,10 @@ class StaleForkError(ModelError):
 
 class AnswerError(EdgeError):
     """The model's text cannot be made a valid answer."""
+
+
+class SchemaError(EdgeError):
+    """A schema that an asker gave cannot be used for an answer."""
 
 
 class DeliveryError(EdgeError):

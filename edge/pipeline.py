@@ -5,6 +5,7 @@ The daemon also asks on the way, of what was seen so far, and of a finished clip
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from edge.answer.assemble import Author, Work, Written, assemble
 from edge.answer.confidence import Chances
 from edge.answer.schema import model_schema
-from edge.errors import AnswerError, EmptyVideoError, ModelError
+from edge.errors import AnswerError, EmptyVideoError, ModelError, SchemaError
 from edge.host.sensors import temperature_c
 from edge.messages import Answer, KeyFrame, Verdict, WatchBody, Watched
 from edge.model.sampling import Sampling
@@ -44,6 +45,9 @@ class ClipJob:
         prompts: What to ask, in order; at least one.
         effort: How much is done: pairs of the plan's size are made smaller where it asks for that, and answers say so.
         reserve_tokens: Rows for what `ask` may be asked beside the prompts.
+
+    Raises:
+        SchemaError: An asker's schema needs a longer answer than its prompt allows.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class ClipJob:
         self.plan = _at(plan, effort, engine)
         self.effort = effort
         self.prompts = tuple(prompts)
+        for prompt in self.prompts:
+            _check_end(prompt, engine)
         self._engine = engine
         self._device = device
         self._seed = uuid.UUID(plan.clip_id).int % 2**32  # the same work done twice says the same
@@ -153,7 +159,9 @@ class ClipJob:
             EmptyVideoError: Nothing was seen yet.
             ModelError: The engine failed, or the context is not there any more.
             AnswerError: The answer could not be read.
+            SchemaError: The asker's schema needs a longer answer than the prompt allows.
         """
+        _check_end(prompt, self._engine)
         if self._stream is None:
             raise EmptyVideoError(f"clip {self.plan.seq} of {self.plan.camera} holds no picture yet")
         table = _Table(self._stream.fork(), self._still)
@@ -199,12 +207,15 @@ class ClipJob:
     ) -> Answer:
         point, key_frame = table.point(prompt)
         replies: list[Reply] = []
+        schema = model_schema(prompt.kind, seconds=stats.seconds)
+        if prompt.schema:
+            schema = json.loads(prompt.schema)
 
         def reply_to(text: str) -> Reply:
             replies.append(
                 point.ask(
                     text,
-                    schema=model_schema(prompt.kind, seconds=stats.seconds),
+                    schema=schema,
                     max_tokens=prompt.max_tokens,
                     sampling=self._sampling if prompt.sampled else None,
                     seed=self._seed,
@@ -348,6 +359,16 @@ def _verdict(reply: Reply) -> tuple[Verdict, float]:
             next_step="Give another bundle.",
         ) from error
     return body.answer, Chances(reply.pieces, reply.chances).number("answer") or 0.0
+
+
+def _check_end(prompt: Prompt, engine: Engine) -> None:
+    """Refuse an asker's schema whose answers may not end in time; our own always do."""
+    if prompt.schema and not engine.closes(json.loads(prompt.schema), prompt.max_tokens):
+        raise SchemaError(
+            "the schema needs a longer answer than the question may have",
+            evidence=[f"{prompt.name}: {prompt.max_tokens} tokens, names and punctuation among them"],
+            next_step="Ask for less: fewer or shorter names, lists and texts that may be shorter.",
+        )
 
 
 def _reserve(prompts: Sequence[Prompt]) -> int:

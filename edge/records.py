@@ -150,6 +150,7 @@ class Prompt:
         questions: Of a watch.
         still_tokens: Size of the key frame that is shown with it; 0: none.
         sampled: Whether words are drawn as the model's card recommends; otherwise the most probable one is taken.
+        schema: Of an ``ask`` whose asker gave a schema: what the model decodes under (`edge.answer.given`), as JSON.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Prompt:
     questions: tuple[Question, ...] = ()
     still_tokens: int = 0
     sampled: bool = False
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)

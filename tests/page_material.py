@@ -113,6 +113,14 @@ def answer(kind: Any, words: str, **fields: Any) -> Answer:
     )  # fmt: skip
 
 
+def formed(words: str) -> Answer:
+    """Return the answer to a question with a schema of the asker's, every name and text of it ``words``."""
+    one, other = f"{words[:60]} 1", f"{words[:60]} 2"
+    held: Any = {one: [words, {one: None}], "open": True, other: []}
+    made = answer("ask", words, text="", result=held)
+    return made.model_copy(update={"id": "form", "prompt": "form"})
+
+
 def seen(label: str, x1: float, y1: float, x2: float, y2: float, *, valid: bool = True) -> SeenObject:
     """Return an object."""
     return SeenObject(label=label, box=Box(x1=x1, y1=y1, x2=x2, y2=y2), valid=valid)
@@ -142,7 +150,7 @@ def view(
         ),
         seconds=Seconds(load=1, video=2, vision=3, prefill=4, text=5, total=16),
         memory=Memory(peak_mib=800, anonymous_mib=300),
-        answers=answers or tuple(answer(kind, words) for kind in KINDS),
+        answers=answers or (*(answer(kind, words) for kind in KINDS), formed(words)),
     )  # fmt: skip
     width, height = size
     return View(

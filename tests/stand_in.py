@@ -10,6 +10,7 @@ chunk; ``STAND_IN_DIES_ON`` names a clip's number on which the process dies each
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -124,9 +125,12 @@ def answer(
     shades = len(np.unique([pair.frames.mean().round() for pair in pairs]))
     if prompt.kind == "watch":
         return watch(device, plan, prompt, end)
+    text = WORDS[prompt.kind].format(len(pairs), shades)
+    if prompt.schema:
+        text = json.dumps({"pairs": len(pairs)})
     after_end_s = None if end.end_mono_ns is None else (time.monotonic_ns() - end.end_mono_ns) / 1e9
     return assemble(
-        Written(WORDS[prompt.kind].format(len(pairs), shades), (), 1, 1, truncated=False),
+        Written(text, (), 1, 1, truncated=False),
         device=device,
         plan=plan,
         stats=end.stats,

@@ -6,6 +6,7 @@ that have no business in a line of text are taken out, and then the answer says 
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edge import __version__
-from edge.answer import places
+from edge.answer import places, result
 from edge.answer.confidence import Chances, folded
 from edge.errors import AnswerError
 from edge.messages import (
@@ -45,6 +46,7 @@ from edge.messages import (
 from edge.records import ALL, ClipPlan, ClipStats, Effort, Prompt
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_NO_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # categories of characters that no line holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,13 @@ def assemble(
         AnswerError: The text is no body of this kind. Nothing that the grammar allows raises it.
     """
     cleaner = _Cleaner()
+    reader = _Reader(written, plan, stats, work, cleaner)
     if prompt.kind == "watch":
         said = _watched(watches)
+    elif prompt.schema:
+        said = reader.result(_object(written.text, prompt))
     else:
-        said = _Reader(written, plan, stats, work, cleaner).read(_parse(written.text, prompt))
+        said = reader.read(_parse(written.text, prompt))
     seen = stats.ticks - stats.ticks_empty
     fields = said.pop("fields")
     return Answer(
@@ -200,11 +205,26 @@ def _parse(text: str, prompt: Prompt) -> BaseModel:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise AnswerError(
-            f"the model's reply to {prompt.name} is no {prompt.kind} answer",
-            evidence=[f"{where}: {first['msg']}" if where else first["msg"], f"it begins: {text[:80]!a}"],
-            next_step=f"Give the prompt more than {prompt.max_tokens} tokens (max_tokens), or another bundle.",
-        ) from error
+        raise _unread(text, prompt, f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def _object(text: str, prompt: Prompt) -> dict[str, Any]:
+    """Read what was written under an asker's schema; the grammar made it valid."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise _unread(text, prompt, str(error)) from error
+    if not isinstance(found, dict):
+        raise _unread(text, prompt, "it is no object")
+    return found
+
+
+def _unread(text: str, prompt: Prompt, why: str) -> AnswerError:
+    return AnswerError(
+        f"the model's reply to {prompt.name} is no {prompt.kind} answer",
+        evidence=[why, f"it begins: {text[:80]!a}"],
+        next_step=f"Give the prompt more than {prompt.max_tokens} tokens (max_tokens), or another bundle.",
+    )
 
 
 class _Reader:
@@ -217,6 +237,7 @@ class _Reader:
         self._fps = plan.fps
         self._seconds = stats.seconds
         self._shown = work.shown
+        self._cleaner = cleaner
         self._line = cleaner.line
 
     def read(self, body: BaseModel) -> dict[str, Any]:
@@ -228,6 +249,19 @@ class _Reader:
         assert isinstance(body, AskBody)  # noqa: S101  # a watch has no text; for the type checker
         text = self._line(body.text)
         return {"headline": text[:HEADLINE_CHARS], "text": text, "fields": self._fields("text")}
+
+    def result(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of an answer under an asker's schema."""
+        kept = self._cleaner.within(found)
+        chances = {
+            name: self._chances.words(name) if isinstance(value, str) else self._chances.number(name)
+            for name, value in kept.items()
+        }
+        return {
+            "headline": result.line(kept)[:HEADLINE_CHARS],
+            "result": kept,
+            "fields": {name: chance for name, chance in chances.items() if chance is not None},
+        }
 
     def _summary(self, body: SummaryBody) -> dict[str, Any]:
         counted = None if body.counts is None else Counts(**body.counts.model_dump())
@@ -335,4 +369,16 @@ class _Cleaner:
         """Return the text without control characters and surrogates; never empty."""
         kept = "".join(char for char in text if unicodedata.category(char) not in {"Cc", "Cs"}) or REPLACEMENT
         self.changed = self.changed or kept != text
+        return kept
+
+    def within(self, value: Any) -> Any:
+        """Return an object with such characters replaced, one by one: lengths stay what a schema wants."""
+        if isinstance(value, dict):
+            return {name: self.within(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self.within(inner) for inner in value]
+        if not isinstance(value, str):
+            return value
+        kept = "".join(REPLACEMENT if unicodedata.category(char) in _NO_LINE else char for char in value)
+        self.changed = self.changed or kept != value
         return kept

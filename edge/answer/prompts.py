@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edge.answer.given import Given
 from edge.config import AnswerSettings, PromptSettings, Settings, WatchSettings
 from edge.messages import MAX_EVENTS, MAX_OBJECTS, MAX_RELATIONS
 from edge.records import Prompt, Question
@@ -30,6 +31,7 @@ _WORDS = {
 _PLACES = frozenset({"spatial", "watch"})  # kinds that are shown the key frame
 _PROSE = frozenset({"summary", "ask"})
 
+_SEEN = "Say only what you can see."
 _FORM = {
     "summary": (
         'Reply in JSON: {"headline": one short sentence, "summary": two or three sentences, '
@@ -47,7 +49,7 @@ _FORM = {
         'Reply in JSON: {"answer": "yes"}, {"answer": "no"} or {"answer": "unsure"}. '
         "Say yes only if you can see it; say unsure if you cannot tell."
     ),
-    "ask": 'Reply in JSON: {"text": your answer in one to three sentences}. Say only what you can see.',
+    "ask": f'Reply in JSON: {{"text": your answer in one to three sentences}}. {_SEEN}',
 }
 
 _AGAIN = "Look again, carefully, at every picture. Is it really so?"
@@ -77,7 +79,9 @@ def check_text(question: str, *, words: str = "") -> str:
     return watch_text(f"{_AGAIN} {question.strip()}", words=words)
 
 
-def prompt_from(settings: PromptSettings, answers: AnswerSettings | None = None) -> Prompt:
+def prompt_from(
+    settings: PromptSettings, answers: AnswerSettings | None = None, given: Given | None = None
+) -> Prompt:
     """Make the prompt that is given to the model: the operator's words or the default ones, then the reply's form.
 
     The form is always added: the grammar forces it anyway, and a model that knows it writes better under it. Only
@@ -87,17 +91,20 @@ def prompt_from(settings: PromptSettings, answers: AnswerSettings | None = None)
     Args:
         settings: The prompt; of kind watch it gets its questions from `prompts_from`.
         answers: Language, key frame and sampling; None: as they are without any configuration, and no key frame.
+        given: The schema that the asker of an ``ask`` wants the answer in.
     """
-    given = answers or AnswerSettings(key_frame_tokens=0)
+    manner = answers or AnswerSettings(key_frame_tokens=0)
     words = settings.text.strip() or default_text(settings.kind)
-    language = f"\nWrite all text in {given.language.strip()}." if given.language.strip() else ""
+    form = _FORM[settings.kind] if given is None else f"{given.form} {_SEEN}"
+    language = f"\nWrite all text in {manner.language.strip()}." if manner.language.strip() else ""
     return Prompt(
         name=settings.name,
         kind=settings.kind,
-        text="" if settings.kind == "watch" else f"{words}\n{_FORM[settings.kind]}{language}",
+        text="" if settings.kind == "watch" else f"{words}\n{form}{language}",
         max_tokens=settings.max_tokens,
-        still_tokens=given.key_frame_tokens if settings.kind in _PLACES else 0,
-        sampled=given.sampling == "recommended" and settings.kind in _PROSE,
+        still_tokens=manner.key_frame_tokens if settings.kind in _PLACES else 0,
+        sampled=manner.sampling == "recommended" and settings.kind in _PROSE and given is None,
+        schema="" if given is None else given.text,
     )
 
 

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from edge.answer import result
 from edge.answer.report import ClipReport
 from edge.messages import Answer, Box, Event, SeenObject, Watched
 
@@ -90,6 +91,10 @@ def render_answer(answer: Answer, *, seconds: float, width: int = 100, style: St
         width: Columns of the terminal.
         style: What the terminal can show.
     """
+    if answer.result is not None:
+        return "\n".join(
+            _wrap(f"{place}: {value}", width, " " * 4) for place, value in result.lines(answer.result)
+        )
     if answer.kind == "ask":
         return _wrap(answer.text, width)
     parts = [style.paint(BOLD, _wrap(answer.headline, width))]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from edge.answer.given import FORM_BYTES
 from edge.daemon.children import (
     AnswerReady,
     Asked,
@@ -34,7 +35,7 @@ from edge.model.engine import Engine
 from edge.pipeline import ClipJob, reserve_tokens
 
 BEAT_S = 2.0
-ASK_BYTES = 4 * QUESTION_CHARS + 256  # of a question in UTF-8, and the words around it
+ASK_BYTES = 4 * QUESTION_CHARS + FORM_BYTES + 256  # of a question in UTF-8, its form and the words around it
 
 
 def serve(conn: Connection, job: InferenceJob) -> None:

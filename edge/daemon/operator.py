@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edge.answer.given import take
 from edge.answer.prompts import for_camera, prompt_from, prompts_from
 from edge.config import PromptSettings, Settings
 from edge.daemon.cameras import Camera
@@ -27,7 +28,7 @@ from edge.daemon.paused import PausedFile
 from edge.deliver.commands import Incoming, Intake, Refusal, Request
 from edge.deliver.outbox import Outgoing
 from edge.deliver.topics import Topics
-from edge.errors import EdgeError
+from edge.errors import EdgeError, SchemaError
 from edge.messages import Answer, CommandTotals, RefusalReason
 
 PROBLEMS_MAX = 20
@@ -195,6 +196,11 @@ class Operator:
 
     def _ask(self, request: Request) -> None:
         command = request.command
+        try:
+            given = None if command.answer_schema is None else take(command.answer_schema)
+        except SchemaError as error:
+            self._refuse(request, "bad_schema", "; ".join(error.evidence))
+            return
         prompt = prompt_from(
             PromptSettings(
                 name="ask",
@@ -203,6 +209,7 @@ class Operator:
                 max_tokens=self._settings.commands.max_tokens,
             ),
             self._settings.answers,
+            given,
         )
         key = str(uuid.uuid4())
         self._put(request, Ask(key, request.cameras[0], command.clip, (prompt,)))

@@ -22,6 +22,8 @@ from edge.messages import DETAIL_CHARS, VERBS, Answer, Command, RefusalReason, R
 PAYLOAD_MAX_BYTES = 8192
 CORRELATION_MAX_BYTES = 256
 DEPTH_MAX = 1  # a command is one flat object
+SCHEMA = b"answer_schema"  # but for this key
+SCHEMA_DEPTH_MAX = 32  # of brackets in it
 REPLIES = "/replies"
 """The replies' lane in the outbox, beside those of the cameras; no camera can have this name."""
 
@@ -216,6 +218,8 @@ class Intake:
         """Return the cameras that a command means, and check what its verb needs beside them."""
         if (command.question is None) == (verb == "ask"):
             raise RefusedError("malformed", "question: ask needs one, and no other verb takes one")
+        if command.answer_schema is not None and verb != "ask":
+            raise RefusedError("malformed", "answer_schema: only ask takes it")
         if command.paused is not None and verb != "pause":
             raise RefusedError("malformed", "paused: only pause takes it")
         if command.camera is None:
@@ -243,8 +247,9 @@ def parse(payload: bytes) -> Command:
     """
     if len(payload) > PAYLOAD_MAX_BYTES:
         raise RefusedError("too_large", f"a command is at most {PAYLOAD_MAX_BYTES} bytes long")
-    if _depth(payload) > DEPTH_MAX:
-        raise RefusedError("too_deep", "a command is one flat JSON object")
+    outside, inside = _depths(payload)
+    if outside > DEPTH_MAX or inside > SCHEMA_DEPTH_MAX:
+        raise RefusedError("too_deep", "a command is one flat JSON object, but for its answer_schema")
     try:
         return Command.model_validate_json(payload.strip() or b"{}")
     except ValidationError as error:
@@ -257,19 +262,22 @@ def parse(payload: bytes) -> Command:
 _FIELDS = frozenset(field.alias or name for name, field in Command.model_fields.items())
 
 
-def _depth(payload: bytes) -> int:
-    """Return how deep brackets are nested outside strings."""
-    depth = deepest = 0
-    quoted = escaped = False
-    for byte in payload:
+def _depths(payload: bytes) -> tuple[int, int]:
+    """Return how deep brackets are nested outside strings: elsewhere, and in the value of `SCHEMA`."""
+    depth = begun = 0
+    deepest = {False: 0, True: 0}
+    within = quoted = escaped = False
+    for at, byte in enumerate(payload):
         if quoted:
             quoted = escaped or byte != 0x22  # "
             escaped = not escaped and byte == 0x5C  # \
+            if not quoted and depth == 1:
+                within = payload[begun:at] == SCHEMA  # a key, or another key's value, which ends with a comma
         elif byte == 0x22:
-            quoted = True
+            quoted, begun = True, at + 1
         elif byte in b"[{":
             depth += 1
-            deepest = max(deepest, depth)
+            deepest[within] = max(deepest[within], depth)
         elif byte in b"]}":
             depth -= 1
-    return deepest
+    return deepest[False], deepest[True]

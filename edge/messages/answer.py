@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from edge.messages.wire import HEADLINE_CHARS, SUMMARY_CHARS, TEXT_CHARS, Message, Utc, Verdict
 
@@ -221,6 +221,8 @@ class Answer(Message):
         free: Of a spatial answer: the largest box that no valid object touches. Worked out from the boxes.
         key_frame: The still that the boxes refer to; None where it is the clip's last picture.
         watches: Of a watch: every question with its answer.
+        result: Of a question with a schema of the asker's: the object that the model wrote, valid under that schema; None
+            otherwise. ``headline`` holds its beginning in words, and ``text`` is empty.
     """
 
     schema_: Literal["edgeclip.answer/1"] = Field("edgeclip.answer/1", alias="schema")
@@ -247,6 +249,7 @@ class Answer(Message):
     free: Box | None = None
     key_frame: KeyFrame | None = None
     watches: tuple[Watched, ...] = ()
+    result: dict[str, JsonValue] | None = None
     confidence: Confidence
     provenance: Provenance
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from edge.messages.answer import Answer
 from edge.messages.wire import (
@@ -24,9 +24,10 @@ RefusalReason = Literal[
     "retained",  # a retained command would be carried out again at every connect
     "rate_limited",  # more commands than [commands] per_minute; this refusal alone is sent at QoS 0
     "too_large",  # beyond the cap of a payload
-    "too_deep",  # nested, and a command is flat
+    "too_deep",  # nested: a command is flat but for its answer_schema, which is not very deep
     "malformed",  # no JSON object, or not one of this schema
     "unknown_verb",
+    "bad_schema",  # the answer_schema cannot be used for an answer
     "bad_response_topic",  # not a topic, too long, or one of the service's own
     "camera_needed",  # the device has several
     "unknown_camera",
@@ -48,6 +49,7 @@ class Command(BaseModel):
         id: The caller's, given back as ``command_id``; printable ASCII.
         camera: Which camera; may be left out where there is one, and for `pause` and `resume` to mean all.
         question: Of `ask`.
+        answer_schema: Of `ask`: a JSON Schema under which the answer is written, as far as `edge.answer.given` takes it.
         clip: Of `ask`: the last clip that was answered, or what was seen so far of the one in hand.
         paused: Of `pause`: false makes it a `resume`, for a caller with one topic for both, such as a switch.
         reply_to: Last level of the reply's topic, ``reply/<reply_to>``, for a caller that can name no response topic;
@@ -60,6 +62,7 @@ class Command(BaseModel):
     id: Annotated[str, Field(max_length=COMMAND_ID_CHARS, pattern=r"^[ -~]*$")] = ""
     camera: Slug | None = None
     question: Annotated[str, Field(max_length=QUESTION_CHARS, pattern=r"\S")] | None = None
+    answer_schema: dict[str, JsonValue] | None = None
     clip: Literal["latest", "current"] = "latest"
     paused: bool | None = None
     reply_to: Annotated[str, Field(pattern=REPLY_TO_PATTERN)] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from edge.errors import ModelError
 from edge.model.bundle import Bundle
@@ -83,6 +83,14 @@ class Engine:
             VideoError: The picture is too narrow to be shown to the model.
         """
         return video_size(source, ticks, self.bundle.manifest.video_pixels, self.bundle.manifest.vision)
+
+    def closes(self, schema: dict[str, Any], max_tokens: int) -> bool:
+        """Whether every answer under a JSON Schema can be brought to its end within so many tokens.
+
+        Raises:
+            ModelError: The schema cannot be compiled.
+        """
+        return self.parts.grammars.constraint(schema).tokens_to_end(max_tokens) is not None
 
     def stream(self, size: Size, ticks: int, *, reserve_tokens: int = RESERVE_TOKENS) -> Stream:
         """Open a clip.

@@ -5,6 +5,7 @@ nice python -m tests.faults.power --clips 120 --samples 6          power loss
 nice python -m tests.faults.brokers --restarts 100 --kills 100     a broker restarted, killed, away for a day
 nice python -m tests.faults.wear --clips 1440                      bytes written in a day
 nice python -m tests.faults.answers --answers 10000                answers from any logits
+nice python -m tests.faults.schemas --schemas 10000                schemas from strangers
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 
 from edge.share import demo_bundle
 from tests import needs
-from tests.faults import answers, brokers, power, wear
+from tests.faults import answers, brokers, power, schemas, wear
 from tests.faults.kills import Campaign
 
 HOURS = 3600
@@ -91,3 +92,13 @@ def test_answers_are_valid_bounded_and_say_when_they_were_cut_short(count: int) 
     found = answers.run(demo_bundle(), answers=count, seed=1)
     assert found["answers"] == count
     assert found["truncated"] > 0
+
+
+@size(300, 10_000)
+def test_under_a_stranger_s_schema_every_answer_is_valid_and_ends_or_the_schema_is_refused(
+    count: int,
+) -> None:
+    found = schemas.Campaign(seed=1).run(count)
+    assert found["hostile"] == found["usual"] == count // 2
+    assert found["taken"] > count // 4
+    assert found["answers"] > found["taken"]

@@ -23,7 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge.messages import VERBS, RefusalReason, published_schema
-from tests import needs
+from tests import asked, needs
 from tests.broker import Mosquitto, eventually
 from tests.media import film, steady
 from tests.service import Service
@@ -68,7 +68,7 @@ def junk(rng: random.Random, depth: int = 3) -> Any:
 def hostile(rng: random.Random) -> tuple[str, bytes, bool]:
     """Return a command that cannot be right: what follows the device's branch, the payload, retained or not."""
     verb = rng.choice(VERBS)
-    match rng.randrange(11):
+    match rng.randrange(13):
         case 0:
             return verb, rng.randbytes(rng.randrange(1, 400)), False
         case 1:
@@ -94,6 +94,9 @@ def hostile(rng: random.Random) -> tuple[str, bytes, bool]:
             return verb, json.dumps(command).encode(), False
         case 9:
             return verb, json.dumps({rng.choice(WORDS) or "x": junk(rng)}).encode(), False
+        case 10 | 11:
+            given = {"question": f"What? {MARK}", "camera": "cam", "answer_schema": asked.hostile(rng)}
+            return "ask", json.dumps(given).encode(), False
         case _:
             return verb, json.dumps({"question": junk(rng), "camera": 1}).encode(), False
 

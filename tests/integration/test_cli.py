@@ -121,6 +121,33 @@ def test_a_video_shorter_than_the_clip_is_looked_at_to_its_end(edge: Any, video:
     )
 
 
+def test_ask_answers_under_a_schema_of_the_asker_s(edge: Any, video: Path, tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "people": {"type": "integer", "minimum": 0, "maximum": 20},
+            "doors": {"type": "array", "items": {"enum": ["open", "closed"]}, "minItems": 1, "maxItems": 2},
+        },
+        "required": ["people", "doors"],
+    }
+    file, page = tmp_path / "schema.json", tmp_path / "page.html"
+    file.write_text(json.dumps(schema), encoding="utf-8")
+    asked = ("ask", video, "Who is there?", "--bundle", "demo", "--seconds", "2")
+    result = edge(*asked, "--schema", file, "--html", page, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    (answer,) = json.loads(result.stdout)["answers"]
+    jsonschema.Draft202012Validator(schema).validate(answer["result"])
+    assert answer["kind"] == "ask"
+    assert "doors[0]" in page.read_text(encoding="utf-8")
+    file.write_text(json.dumps({"properties": {"a": {"$ref": "https://example.com/s"}}}), encoding="utf-8")
+    assert "a: $ref" in one_error(edge(*asked, "--schema", file), EXIT_FAILURE)
+    long = {"properties": {"a": {"type": "string", "minLength": 400}}, "required": ["a"]}
+    file.write_text(json.dumps(long), encoding="utf-8")
+    assert "longer answer" in one_error(edge(*asked, "--schema", file), EXIT_FAILURE)
+    for wrong in (("--schema", tmp_path / "none.json"), ("--schema", file, "--image", tmp_path / "a.png")):
+        assert edge(*asked, *wrong).returncode == 2
+
+
 def test_ask_answers_one_question(edge: Any, video: Path) -> None:
     result = edge(
         "ask", video, "What moves?", "--bundle", "demo", "--seconds", "2", "--scale", "fast", "--json"

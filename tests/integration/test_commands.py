@@ -33,6 +33,11 @@ from tests.service import EDGE, Heard, Service
 
 OFTEN = "[commands]\nper_minute = 600\n"
 DEVICE = "edgeclip/v1/d"
+OPEN = {
+    "type": "object",
+    "properties": {"open": {"type": "boolean"}, "which": {"enum": ["gate", "door", None]}},
+    "required": ["open"],
+}
 REPLY = jsonschema.Draft202012Validator(published_schema("reply"))
 
 
@@ -151,6 +156,18 @@ def test_mosquitto_rr_gets_an_answer_about_the_last_clip_and_about_the_one_in_ha
     assert current[0]["seq"] > answer["seq"]
 
 
+def test_a_question_may_bring_a_schema_and_one_that_cannot_be_used_is_refused_with_its_reason(
+    busy: Mosquitto,
+) -> None:
+    (answer,) = call(busy, "ask", json.dumps({"question": "How many?", "answer_schema": OPEN}))["answers"]
+    assert answer["result"] == {"pairs": answer["provenance"]["pairs"]}
+    away = {"properties": {"a": {"$ref": "http://127.0.0.1/schema"}}}
+    reply = call(busy, "ask", json.dumps({"question": "How many?", "answer_schema": away}))
+    assert (reply["status"], reply["reason"]) == ("refused", "bad_schema")
+    assert reply["detail"].startswith("a: $ref")
+    assert call(busy, "pause", json.dumps({"answer_schema": OPEN}))["reason"] == "malformed"
+
+
 def test_who_waits_for_a_busy_model_is_told_how_long(busy: Mosquitto) -> None:
     waits = [call(busy, "ask", '{"question": "q"}')["waited_s"] for _ in range(5)]
     assert min(waits) >= 0
@@ -190,6 +207,13 @@ def test_the_real_model_answers_a_question_and_the_clips_go_on(
         reply = call(broker, "ask", '{"question": "What is there?"}')
         assert reply["status"] == "done", reply
         assert reply["answers"][0]["kind"] == "ask"
+        reply = call(broker, "ask", json.dumps({"question": "Is it open?", "answer_schema": OPEN}))
+        assert reply["status"] == "done", reply
+        jsonschema.Draft202012Validator(OPEN).validate(reply["answers"][0]["result"])
+        long = {"properties": {"a": {"type": "string", "minLength": 60}}, "required": ["a"]}
+        reply = call(broker, "ask", json.dumps({"question": "What?", "answer_schema": long}))
+        assert (reply["status"], reply["answers"]) == ("failed", [])
+        assert "longer answer" in reply["detail"]
         reply = until_seen(broker, "analyse-now")
         assert [one["prompt"] for one in reply["answers"]] == ["summary"]
         assert reply["answers"][0]["status"] == "partial"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from edge import __version__
 from edge.answer.page.facts import file_name, origin, trust, work
@@ -16,6 +18,7 @@ from edge.answer.page.timeline import timeline
 from edge.answer.page.view import View
 from edge.answer.page.watch import watches
 from edge.answer.page.words import DASH, clock
+from edge.answer.result import lines
 from edge.messages import Answer
 
 _LONG_CHARS = 120  # of a heading; beyond, it is set smaller
@@ -85,7 +88,10 @@ def _header(view: View, first: Answer) -> Html:
         )
     if first.kind != "summary" and view.words(first.prompt):
         parts.append(tag("p", view.words(first.prompt), class_="question", dir="auto"))
-    parts.append(_heading(first.text or first.headline))
+    if first.result is None:
+        parts.append(_heading(first.text or first.headline))
+    else:
+        parts += [_heading("The answer"), _result(first.result)]
     if first.summary:
         parts.append(tag("p", first.summary, class_="lead", dir="auto"))
     parts.append(standing(first))
@@ -102,10 +108,19 @@ def _asked(view: View, answer: Answer) -> Html:
     return tag(
         "section",
         tag("h2", view.words(answer.prompt) or "A question", id=heading, dir="auto"),
-        tag("p", answer.text, class_="lead", dir="auto"),
+        tag("p", answer.text, class_="lead", dir="auto") if answer.result is None else _result(answer.result),
         standing(answer),
         aria_labelledby=heading,
     )
+
+
+def _result(result: Mapping[str, Any]) -> Html:
+    """Return an object under an asker's schema: each place with its value."""
+    rows = [
+        tag("tr", tag("th", place, scope="row", dir="auto"), tag("td", value, dir="auto"))
+        for place, value in lines(result)
+    ]
+    return tag("table", tag("tbody", *rows), class_="result")
 
 
 def _figures(view: View, first: Answer) -> Html:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import jsonschema
 import pytest
 
 from edge import messages
@@ -176,3 +177,31 @@ def test_text_that_is_no_answer_is_refused_with_its_beginning(text: str) -> None
         answer("summary", text)
     assert "my-summary" in caught.value.what
     assert "max_tokens" in caught.value.next_step
+
+
+def test_an_object_under_a_schema_of_the_asker_s_is_kept_but_for_characters_of_no_line() -> None:
+    body = {"open": True, "cars": [{"plate": "AB\x85 12\u2028"}, {"plate": None}], "none": []}
+    written = replace(
+        WRITTEN, text=json.dumps(body), pieces=(b'{"open":', b"true", b"}"), chances=(None, -0.5, None)
+    )
+    made = assemble(
+        written,
+        device="pi",
+        plan=PLAN,
+        stats=STATS,
+        prompt=Prompt("mine", "ask", "?", 320, schema='{"type":"object"}'),
+        author=AUTHOR,
+        work=WORK,
+    )
+    assert made.result == {
+        "open": True,
+        "cars": [{"plate": "AB\ufffd 12\ufffd"}, {"plate": None}],
+        "none": [],
+    }
+    assert (
+        made.headline == "open: yes, cars[0].plate: AB\ufffd 12\ufffd, cars[1].plate: nothing, none: nothing"
+    )
+    assert (made.kind, made.text) == ("ask", "")
+    assert made.provenance.repaired
+    assert made.confidence.fields == {"open": pytest.approx(math.exp(-0.5), abs=1e-4)}
+    jsonschema.validate(json.loads(made.payload()), messages.published_schema("answer"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from random import Random
 from typing import Any, get_args
 
 import jsonschema
@@ -18,11 +19,13 @@ from edge.deliver.commands import (
     Incoming,
     Intake,
     Refusal,
+    RefusedError,
     Request,
     parse,
 )
 from edge.deliver.topics import RESPONSE_TOPIC_BYTES, Topics
 from edge.messages import VERBS, Command, RefusalReason, command_schema, published_schema
+from tests import asked
 
 TOPICS = Topics("edgeclip", "dev")
 REPLY = jsonschema.Draft202012Validator(published_schema("reply"))
@@ -232,6 +235,34 @@ def test_a_question_arrives_as_it_was_asked(question: str) -> None:
 def test_brackets_inside_a_string_are_no_depth(text: str) -> None:
     payload = json.dumps({"question": "x" + text + '[{"\\'}).encode()
     assert parse(payload).question == "x" + text + '[{"\\'
+
+
+@given(st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_a_schema_arrives_as_it_was_given(rng: Random) -> None:
+    schema = asked.usual(rng)
+    for payload in (
+        json.dumps({"question": "q", "answer_schema": schema}),
+        json.dumps({"answer_schema": schema}),
+    ):
+        assert parse(payload.encode()).answer_schema == schema
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"question": [[]]}',
+        '{"answer_schema": {}, "camera": {"a": 1}}',
+        '{"question": "answer_schema", "camera": {}}',
+        '{"question": "q", "answer_schema": ' + '{"items":' * 40 + "1" + "}" * 41,
+        '{"question": "q", "answer_schem\\u0061": {}}',
+        "[[]]",
+    ],
+)
+def test_only_a_schema_may_be_nested_and_not_without_end(payload: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        parse(payload.encode())
+    assert caught.value.reason == "too_deep"
 
 
 def test_a_caller_without_response_topics_names_where_it_wants_its_reply() -> None:
