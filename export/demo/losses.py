@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from export.demo.batches import Asked, Batch
+from export.demo.batches import Asked, Batch, Stills
 from export.demo.forked import Trace, ask, visual_tokens, watch
 from export.demo.heads import Heads
 from export.demo.kernels import EPS
@@ -50,23 +51,40 @@ class Marks:
 def see(model: Any, heads: Heads, batch: Batch, dtype: torch.dtype = torch.float32) -> Marks:
     """Mark what the vision tower sees, and nothing else."""
     labels = torch.from_numpy(batch.cells).to(model.device).flatten(0, 1)
-    seen = heads.cells(look(model, batch, dtype).flatten(0, 1).float(), labels)
+    seen = heads.cells(look(model, batch, dtype).clips.flatten(0, 1).float(), labels)
     none = seen.loss.new_tensor(torch.nan)
     return Marks(seen.loss, none, none, none, none, none, seen.loss.detach(), seen.named, seen.placed)
 
 
-def look(model: Any, batch: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the visual tokens of a batch, shape (B, N * P / 4, H)."""
-    patches = torch.from_numpy(batch.patches).to(model.device)
-    seen = visual_tokens(model.model.visual, patches, batch.rows, batch.columns, dtype)
-    return seen.reshape(len(batch.cells), -1, seen.shape[-1])
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Visual tokens of a batch.
+
+    Attributes:
+        clips: Shape (B, N * P / 4, H).
+        stills: Of the key frames, shape (B, P / 4, H); None where there are none.
+    """
+
+    clips: Tensor
+    stills: Tensor | None
+
+
+def look(model: Any, batch: Batch, dtype: torch.dtype = torch.float32) -> Looked:
+    """Run the vision tower on a batch."""
+
+    def tokens(shown: Batch | Stills) -> Tensor:
+        patches = torch.from_numpy(shown.patches).to(model.device)
+        seen = visual_tokens(model.model.visual, patches, shown.rows, shown.columns, dtype)
+        return seen.reshape(len(batch.cells), -1, seen.shape[-1])
+
+    return Looked(tokens(batch), None if batch.stills is None else tokens(batch.stills))
 
 
 def tell(
     model: Any,
     heads: Heads,
     batch: Batch,
-    seen: Tensor,
+    seen: Looked,
     use: int,
     *,
     dtype: torch.dtype = torch.float32,
@@ -77,7 +95,7 @@ def tell(
         model: ``Qwen3_5ForConditionalGeneration``.
         heads: The heads.
         batch: The clips.
-        seen: Their visual tokens.
+        seen: What it shows.
         use: Which of the batch's questions are asked.
         dtype: Of the products.
     """
@@ -95,10 +113,10 @@ def tell(
     loss = HAPPENED * (early + happened) + CELLS * cells.loss
     answers = tokens = exact = loss.new_tensor(torch.nan)
     if batch.asked:
-        answers, right = _answers(model, trace, batch, batch.asked[use % len(batch.asked)], dtype)
+        answers, tokens, exact = _answers(
+            model, trace, batch, batch.asked[use % len(batch.asked)], seen, dtype=dtype
+        )
         loss = loss + answers
-        tokens = right[right >= 0].float().mean()
-        exact = (right != 0).all(1).float().mean()
     return Marks(
         loss,
         answers.detach(),
@@ -113,18 +131,18 @@ def tell(
 
 
 def follow(
-    model: Any, batch: Batch, seen: Tensor, dtype: torch.dtype = torch.float32
+    model: Any, batch: Batch, seen: Looked, dtype: torch.dtype = torch.float32
 ) -> tuple[Trace, Tensor, Tensor]:
     """Run a batch's clips; return what they leave, and the states halfway and late."""
     language = model.model.language_model
     device = model.device
-    embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(len(seen), 1, 1)
-    embeds[:, torch.from_numpy(batch.visual).to(device)] = seen.to(embeds.dtype)
+    embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(len(seen.clips), 1, 1)
+    embeds[:, torch.from_numpy(batch.visual).to(device)] = seen.clips.to(embeds.dtype)
     return watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device), dtype)
 
 
 def reply(
-    model: Any, trace: Trace, asked: Asked, start: int, dtype: torch.dtype = torch.float32
+    model: Any, trace: Trace, batch: Batch, asked: Asked, seen: Looked, *, dtype: torch.dtype = torch.float32
 ) -> list[tuple[slice, Tensor]]:
     """Run questions with their answers from the clips' end, the shorter half apart from the longer one.
 
@@ -134,13 +152,24 @@ def reply(
     language = model.model.language_model
     ids = torch.from_numpy(asked.ids).to(model.device)
     owner = torch.from_numpy(asked.owner).to(model.device)
+    front, positions, start = None, ids.new_zeros(3, 0), batch.next_pos
+    if asked.shown and batch.stills is not None and seen.stills is not None:
+        front = language.embed_tokens(torch.from_numpy(batch.stills.ids).to(model.device))
+        front = front.repeat(len(seen.stills), 1, 1)
+        front[:, torch.from_numpy(batch.stills.visual).to(model.device)] = seen.stills.to(front.dtype)
+        positions, start = torch.from_numpy(batch.stills.positions).to(ids), batch.stills.next_pos
     found = []
     half = len(ids) // 2
     for rows in (slice(0, half), slice(half, len(ids))):
         if rows.start < rows.stop:
             length = int(asked.lengths[rows, 1].max())
             words = language.embed_tokens(ids[rows, : length - 1])
-            found.append((rows, ask(language, trace, owner[rows], words, start, dtype=dtype)))
+            after = torch.arange(start, start + length - 1, device=ids.device).expand(3, -1)
+            if front is not None:
+                words = torch.cat([front[owner[rows]], words], 1)
+            places = torch.cat([positions, after], 1)
+            states = ask(language, trace, owner[rows], words, places, dtype=dtype)
+            found.append((rows, states[:, positions.shape[1] :]))
     return found
 
 
@@ -156,24 +185,27 @@ def answer_mask(lengths: Tensor, width: int) -> Tensor:
 
 
 def _answers(
-    model: Any, trace: Trace, batch: Batch, asked: Asked, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Return the loss, and for every place 1 for right, 0 for wrong, -1 where nothing is asked.
+    model: Any, trace: Trace, batch: Batch, asked: Sequence[Asked], seen: Looked, *, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss, the share of the tokens that are right, and that of the answers that are.
 
     A token of an answer of n weighs 1/sqrt(n): a box must not drown in JSON, nor a "yes" in boxes.
     """
-    ids = torch.from_numpy(asked.ids).to(model.device)
-    lengths = torch.from_numpy(asked.lengths).to(model.device)
-    right = torch.full_like(ids[:, 1:], -1)
-    total, weights = torch.zeros((), device=model.device), torch.zeros((), device=model.device)
-    for rows, hidden in reply(model, trace, asked, batch.next_pos, dtype):
-        width = hidden.shape[1]
-        mask = answer_mask(lengths[rows], width)
-        wanted = ids[rows, 1 : width + 1][mask]
-        logits = functional.linear(hidden[mask].to(dtype), model.lm_head.weight.to(dtype)).float()
-        each = functional.cross_entropy(logits, wanted, reduction="none")
-        weight = mask.sum(1, keepdim=True).float().rsqrt().expand_as(mask)[mask]
-        total, weights = total + (each * weight).sum(), weights + weight.sum()
-        found = right[rows, :width]
-        found[mask] = (logits.detach().argmax(-1) == wanted).to(right.dtype)
-    return total / weights, right
+    losses, weights, right, exact = [], [], [], []
+    for group in asked:
+        ids = torch.from_numpy(group.ids).to(model.device)
+        lengths = torch.from_numpy(group.lengths).to(model.device)
+        for rows, hidden in reply(model, trace, batch, group, seen, dtype=dtype):
+            width = hidden.shape[1]
+            mask = answer_mask(lengths[rows], width)
+            wanted = ids[rows, 1 : width + 1][mask]
+            logits = functional.linear(hidden[mask].to(dtype), model.lm_head.weight.to(dtype)).float()
+            losses.append(functional.cross_entropy(logits, wanted, reduction="none"))
+            weights.append(mask.sum(1, keepdim=True).float().rsqrt().expand_as(mask)[mask])
+            right.append(logits.detach().argmax(-1) == wanted)
+            wrong = mask.clone()
+            wrong[mask] = ~right[-1]
+            exact.append(~wrong.any(1))
+    weight = torch.cat(weights)
+    loss = (torch.cat(losses) * weight).sum() / weight.sum()
+    return loss, torch.cat(right).float().mean(), torch.cat(exact).float().mean()
