@@ -18,7 +18,7 @@ PEAK: Final = 0.01
 WARM_UP: Final = 50
 FLOOR: Final = 0.02
 """Of the highest rate, at the end."""
-DECAY: Final = 0.25
+DECAY: Final = 0.5
 """Last share of the training, over which the rate falls; before it stays, so that a training can be made longer."""
 TEXT_A_PAIR: Final = 9
 """Tokens of a pair beside its visual ones: a timestamp, and one to each side of the picture."""
