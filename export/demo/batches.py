@@ -26,7 +26,7 @@ from edge.model.tokenizer import Tokenizer
 from edge.records import Size
 from export.demo.codec import round_trip
 from export.demo.crowd import crowd
-from export.demo.labels import FPS, PAIR_CLASSES, cell_labels, pair_labels, pair_time
+from export.demo.labels import FPS, PAIR_CLASSES, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import Lesson, lessons
 from export.demo.schedule import Plan
 
@@ -40,6 +40,15 @@ _CROWDS: Final = 6  # so much more costs a token of a clip than one of a crowd
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFrame:
+    """A key frame: the picture, uint8, shape (h, w, 3), its tick, and what it shows, see `labels.still_labels`."""
+
+    picture: NDArray[np.uint8]
+    tick: int
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Clip:
     """One clip of the world.
 
@@ -49,7 +58,7 @@ class Clip:
         cells: See `labels.cell_labels`.
         happened: See `labels.pair_labels`; no rows for a crowd.
         lessons: What it is asked, one time after the other.
-        still: The key frame, uint8, shape (h, w, 3), and its tick; None where there is none.
+        still: The key frame; None where there is none.
     """
 
     frames: NDArray[np.uint8]
@@ -57,7 +66,7 @@ class Clip:
     cells: NDArray[np.int64]
     happened: NDArray[np.int64]
     lessons: tuple[tuple[Lesson, ...], ...]
-    still: tuple[NDArray[np.uint8], int] | None = None
+    still: KeyFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,7 @@ class Stills:
         positions: int64, shape (3, T).
         visual: int64, shape (P / 4,): where in ``ids`` the visual tokens stand.
         next_pos: Position of a question's first token.
+        labels: int64, shape (B, len(`PAIR_CLASSES`)).
     """
 
     patches: NDArray[np.uint8]
@@ -98,6 +108,7 @@ class Stills:
     positions: NDArray[np.int64]
     visual: NDArray[np.int64]
     next_pos: int
+    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,22 +182,24 @@ class Layout:
             place,
         )
 
-    def stills(self, shown: Sequence[tuple[NDArray[np.uint8], int]], start: int) -> Stills:
+    def stills(self, shown: Sequence[KeyFrame], start: int) -> Stills:
         """Place the key frames of a batch's clips, all of one size and tick, behind the clips' last position."""
-        pictures, ticks = zip(*shown, strict=True)
-        height, width, _ = pictures[0].shape
+        height, width, _ = shown[0].picture.shape
         grid = merged_grid(Size(height, width), self.manifest)
-        before = self.tokenizer.encode(timestamp(ticks[0] / FPS, self.manifest))
+        before = self.tokenizer.encode(timestamp(shown[0].tick / FPS, self.manifest))
         piece = vision_piece(before, self.manifest.tokens.image_pad, grid, start, self.manifest)
         patch = self.manifest.vision.patch_size
         return Stills(
-            patches=patchify(np.stack([np.stack([each] * 2) for each in pictures]), self.manifest.vision),
+            patches=patchify(
+                np.stack([np.stack([each.picture] * 2) for each in shown]), self.manifest.vision
+            ),
             rows=height // patch,
             columns=width // patch,
             ids=piece.ids,
             positions=piece.positions,
             visual=np.arange(piece.visual.start, piece.visual.stop),
             next_pos=piece.next_pos,
+            labels=np.stack([each.labels for each in shown]),
         )
 
     def asked(self, lessons: Sequence[Sequence[Lesson]]) -> tuple[Asked, ...]:
@@ -305,15 +318,15 @@ def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
         )
         if phase.questions
         else (),
-        None if plan.still is None else (_still(scene, plan.still, rng), plan.still),
+        None if plan.still is None else _key_frame(true, plan.still, rng),
     )
 
 
-def _still(scene: Scene, tick: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _key_frame(true: Truth, tick: int, rng: np.random.Generator) -> KeyFrame:
     """Return a key frame as the service shows one: sharper than the clip, and as a camera's encoder left it."""
-    picture = render(replace(scene, size=STILL), tick)
-    coded: NDArray[np.uint8] = round_trip(picture[None], FPS, crf=int(rng.integers(16, 28)))[0]
-    return coded
+    picture = render(replace(true.scene, size=STILL), tick)
+    coded = round_trip(picture[None], FPS, crf=int(rng.integers(16, 28)))
+    return KeyFrame(coded[0], tick, still_labels(true, tick))
 
 
 def through_gate(pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple[int, ...]:

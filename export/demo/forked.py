@@ -163,7 +163,7 @@ def ask(
     positions: Tensor,
     *,
     dtype: torch.dtype = torch.float32,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Go on from the clips' end with questions and their answers.
 
     Args:
@@ -175,11 +175,11 @@ def ask(
         dtype: Of the products.
 
     Returns:
-        The last layer's hidden states after the norm, shape (Q, S, H).
+        The late states, see `watch`, and the last layer's after the norm, each of shape (Q, S, H).
     """
     cosine, sine = language.rotary_emb(embeds, positions[:, None])
-    *_, hidden = _through(language, embeds, _Run(cosine, sine, trace, owner, None, dtype))
-    return rms_norm(hidden, 1 + language.norm.weight, torch.float32)
+    _, late, hidden = _through(language, embeds, _Run(cosine, sine, trace, owner, None, dtype))
+    return late, rms_norm(hidden, 1 + language.norm.weight, torch.float32)
 
 
 def _through(language: Any, hidden: Tensor, run: _Run) -> tuple[Tensor, Tensor, Tensor]:

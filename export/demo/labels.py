@@ -134,6 +134,12 @@ def pair_labels(true: Truth, kept: Sequence[int]) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
+def still_labels(true: Truth, tick: int) -> NDArray[np.int64]:
+    """Return what a key frame shows, in the places of a pair's labels; of what happened it tells nothing."""
+    sights = sight_labels(true, tick)
+    return np.array([*[NONE] * (len(PAIR_CLASSES) - len(sights)), *sights], np.int64)
+
+
 def sight_labels(true: Truth, tick: int) -> list[int]:
     """Return kind, colour and the digits of the box of each of the first `SIGHTS` sprites that can be seen in a picture."""
     found: list[int] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,8 +14,8 @@ from export.demo.forked import Trace, ask, visual_tokens, watch
 from export.demo.heads import Heads
 from export.demo.kernels import EPS
 
-HAPPENED: Final = 0.1
-"""Weight of the pairs' loss, a sum over twenty labels, beside the answers'; halfway and once more late."""
+HAPPENED: Final = 0.05
+"""Weight of the pairs' loss, a sum over fifty labels, beside the answers'; halfway and once more late."""
 CELLS: Final = 0.1
 """Weight of the cells' loss on the language model's states; the tower's own has weight 1."""
 
@@ -113,10 +112,10 @@ def tell(
     loss = HAPPENED * (early + happened) + CELLS * cells.loss
     answers = tokens = exact = loss.new_tensor(torch.nan)
     if batch.asked:
-        answers, tokens, exact = _answers(
-            model, trace, batch, batch.asked[use % len(batch.asked)], seen, dtype=dtype
+        told, answers, tokens, exact = _answers(
+            model, heads, trace, batch, seen, use % len(batch.asked), dtype
         )
-        loss = loss + answers
+        loss = loss + told
     return Marks(
         loss,
         answers.detach(),
@@ -141,14 +140,25 @@ def follow(
     return watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device), dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """Some of a batch's questions with their answers, run.
+
+    Attributes:
+        rows: Of ``Asked``.
+        states: The last ones over all tokens but the last, shape (Q, S - 1, H).
+        stills: The late ones at the end of the key frame, shape (Q, H); None where none is shown.
+    """
+
+    rows: slice
+    states: Tensor
+    stills: Tensor | None
+
+
 def reply(
     model: Any, trace: Trace, batch: Batch, asked: Asked, seen: Looked, *, dtype: torch.dtype = torch.float32
-) -> list[tuple[slice, Tensor]]:
-    """Run questions with their answers from the clips' end, the shorter half apart from the longer one.
-
-    Returns:
-        Rows of ``asked``, and the last states over all tokens but the last, shape (Q, S - 1, H).
-    """
+) -> list[Replied]:
+    """Run questions with their answers from the clips' end, the shorter half apart from the longer one."""
     language = model.model.language_model
     ids = torch.from_numpy(asked.ids).to(model.device)
     owner = torch.from_numpy(asked.owner).to(model.device)
@@ -168,8 +178,9 @@ def reply(
             if front is not None:
                 words = torch.cat([front[owner[rows]], words], 1)
             places = torch.cat([positions, after], 1)
-            states = ask(language, trace, owner[rows], words, places, dtype=dtype)
-            found.append((rows, states[:, positions.shape[1] :]))
+            late, states = ask(language, trace, owner[rows], words, places, dtype=dtype)
+            count = positions.shape[1]
+            found.append(Replied(rows, states[:, count:], late[:, count - 1] if count else None))
     return found
 
 
@@ -184,28 +195,34 @@ def answer_mask(lengths: Tensor, width: int) -> Tensor:
     return (places >= lengths[:, :1]) & (places < lengths[:, 1:])
 
 
-def _answers(
-    model: Any, trace: Trace, batch: Batch, asked: Sequence[Asked], seen: Looked, *, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the loss, the share of the tokens that are right, and that of the answers that are.
+def _answers(  # noqa: PLR0917  # a part of `tell`
+    model: Any, heads: Heads, trace: Trace, batch: Batch, seen: Looked, use: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what is to be learnt of the answers, their loss, the share of their tokens that are right, and of them.
 
     A token of an answer of n weighs 1/sqrt(n): a box must not drown in JSON, nor a "yes" in boxes.
     """
     losses, weights, right, exact = [], [], [], []
-    for group in asked:
+    stills: list[Tensor] = []
+    for group in batch.asked[use]:
         ids = torch.from_numpy(group.ids).to(model.device)
         lengths = torch.from_numpy(group.lengths).to(model.device)
-        for rows, hidden in reply(model, trace, batch, group, seen, dtype=dtype):
-            width = hidden.shape[1]
-            mask = answer_mask(lengths[rows], width)
-            wanted = ids[rows, 1 : width + 1][mask]
-            logits = functional.linear(hidden[mask].to(dtype), model.lm_head.weight.to(dtype)).float()
+        for part in reply(model, trace, batch, group, seen, dtype=dtype):
+            width = part.states.shape[1]
+            mask = answer_mask(lengths[part.rows], width)
+            wanted = ids[part.rows, 1 : width + 1][mask]
+            logits = functional.linear(part.states[mask].to(dtype), model.lm_head.weight.to(dtype)).float()
             losses.append(functional.cross_entropy(logits, wanted, reduction="none"))
             weights.append(mask.sum(1, keepdim=True).float().rsqrt().expand_as(mask)[mask])
             right.append(logits.detach().argmax(-1) == wanted)
             wrong = mask.clone()
             wrong[mask] = ~right[-1]
             exact.append(~wrong.any(1))
+            if part.stills is not None and batch.stills is not None:
+                labels = torch.from_numpy(batch.stills.labels[group.owner[part.rows]]).to(model.device)
+                states = functional.rms_norm(part.stills, part.stills.shape[-1:], None, EPS)
+                stills.append(heads.pairs(states, labels, late=True)[0])
     weight = torch.cat(weights)
-    loss = (torch.cat(losses) * weight).sum() / weight.sum()
-    return loss, torch.cat(right).float().mean(), torch.cat(exact).float().mean()
+    answers = (torch.cat(losses) * weight).sum() / weight.sum()
+    loss = answers + HAPPENED * torch.stack(stills).mean() if stills else answers
+    return loss, answers, torch.cat(right).float().mean(), torch.cat(exact).float().mean()
