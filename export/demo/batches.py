@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.capture.gate import Gate
-from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, truth
+from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
 from edge.demo.world.sight import CELL
 from edge.demo.world.truth import retold
@@ -26,15 +26,26 @@ from edge.model.tokenizer import Tokenizer
 from edge.records import Size
 from export.demo.codec import round_trip
 from export.demo.crowd import crowd
-from export.demo.labels import FPS, PAIR_CLASSES, cell_labels, pair_labels, pair_time
+from export.demo.labels import FPS, PAIR_CLASSES, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import Lesson, lessons
 from export.demo.schedule import Plan
 
 CODED_SHARE: Final = 0.5
 """Of the clips go through the video encoder, as all do in use."""
+STILL: Final = Size(224, 288)
+"""Of key frames: what the model's limit on images makes of a camera's picture of 4 : 3."""
 _THRESHOLDS: Final = (0.25, 0.5, 1.0, 1.0, 1.5)
 _TRIES: Final = 200
 _CROWDS: Final = 6  # so much more costs a token of a clip than one of a crowd
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrame:
+    """A key frame: the picture, uint8, shape (h, w, 3), its tick, and what it shows, see `labels.still_labels`."""
+
+    picture: NDArray[np.uint8]
+    tick: int
+    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class Clip:
         cells: See `labels.cell_labels`.
         happened: See `labels.pair_labels`; no rows for a crowd.
         lessons: What it is asked, one time after the other.
+        still: The key frame; None where there is none.
     """
 
     frames: NDArray[np.uint8]
@@ -54,21 +66,49 @@ class Clip:
     cells: NDArray[np.int64]
     happened: NDArray[np.int64]
     lessons: tuple[tuple[Lesson, ...], ...]
+    still: KeyFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Q questions about the clips of a batch.
+    """Q questions about the clips of a batch, all with the key frame or all without.
 
     Attributes:
+        shown: The key frame is shown before them.
         owner: int64, shape (Q,): the clip that a question is about; the shortest question comes first.
         ids: int64, shape (Q, S): question, answer, end of turn, padding.
         lengths: int64, shape (Q, 2): tokens of the question, and of the question with its answer and the end of turn.
     """
 
+    shown: bool
     owner: NDArray[np.int64]
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Stills:
+    """The key frames of B clips, all of one moment.
+
+    Attributes:
+        patches: uint8, shape (B, P, C).
+        rows: Patches down.
+        columns: Patches across.
+        ids: int64, shape (T,): what stands between the clip and a question, the key frame's time in front.
+        positions: int64, shape (3, T).
+        visual: int64, shape (P / 4,): where in ``ids`` the visual tokens stand.
+        next_pos: Position of a question's first token.
+        labels: int64, shape (B, len(`PAIR_CLASSES`)).
+    """
+
+    patches: NDArray[np.uint8]
+    rows: int
+    columns: int
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    visual: NDArray[np.int64]
+    next_pos: int
+    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +124,7 @@ class Batch:
         visual: int64, shape (N * P / 4,): where in ``clip_ids`` the visual tokens stand.
         ends: int64, shape (N,): where in ``clip_ids`` each pair ends.
         next_pos: Position of a question's first token.
-        asked: For each use.
+        asked: For each use; what is asked with the key frame stands apart.
         cells: int64, shape (B, N * P / 4, `labels.CELL_WIDTH`).
         happened: int64, shape (B, N, len(`labels.PAIR_CLASSES`)); N is 0 for crowds.
     """
@@ -97,9 +137,10 @@ class Batch:
     visual: NDArray[np.int64]
     ends: NDArray[np.int64]
     next_pos: int
-    asked: tuple[Asked, ...]
+    asked: tuple[tuple[Asked, ...], ...]
     cells: NDArray[np.int64]
     happened: NDArray[np.int64]
+    stills: Stills | None
 
 
 class Layout:
@@ -141,22 +182,55 @@ class Layout:
             place,
         )
 
-    def asked(self, lessons: Sequence[Sequence[Lesson]]) -> Asked:
+    def stills(self, shown: Sequence[KeyFrame], start: int) -> Stills:
+        """Place the key frames of a batch's clips, all of one size and tick, behind the clips' last position."""
+        height, width, _ = shown[0].picture.shape
+        grid = merged_grid(Size(height, width), self.manifest)
+        before = self.tokenizer.encode(timestamp(shown[0].tick / FPS, self.manifest))
+        piece = vision_piece(before, self.manifest.tokens.image_pad, grid, start, self.manifest)
+        patch = self.manifest.vision.patch_size
+        return Stills(
+            patches=patchify(
+                np.stack([np.stack([each.picture] * 2) for each in shown]), self.manifest.vision
+            ),
+            rows=height // patch,
+            columns=width // patch,
+            ids=piece.ids,
+            positions=piece.positions,
+            visual=np.arange(piece.visual.start, piece.visual.stop),
+            next_pos=piece.next_pos,
+            labels=np.stack([each.labels for each in shown]),
+        )
+
+    def asked(self, lessons: Sequence[Sequence[Lesson]]) -> tuple[Asked, ...]:
         """Spell what each clip is asked."""
-        spelt = [(owner, *self.question(lesson)) for owner, each in enumerate(lessons) for lesson in each]
+        return tuple(
+            self._asked(lessons, shown)
+            for shown in (False, True)
+            if any(lesson.shown == shown for each in lessons for lesson in each)
+        )
+
+    def _asked(self, lessons: Sequence[Sequence[Lesson]], shown: bool) -> Asked:  # noqa: FBT001  # names a field
+        spelt = [
+            (owner, *self.question(lesson))
+            for owner, each in enumerate(lessons)
+            for lesson in each
+            if lesson.shown == shown
+        ]
         spelt.sort(key=lambda one: len(one[1]) + len(one[2]))
         lengths = np.array([(len(asked), len(asked) + len(said)) for _, asked, said in spelt], np.int64)
         lengths = lengths.reshape(-1, 2)
         ids = np.full((len(spelt), int(lengths.max(initial=0))), self.manifest.tokens.eos[1], np.int64)
         for row, (_, asked, said) in zip(ids, spelt, strict=True):
             row[: len(asked) + len(said)] = [*asked, *said]
-        return Asked(np.array([owner for owner, _, _ in spelt], np.int64), ids, lengths)
+        return Asked(shown, np.array([owner for owner, _, _ in spelt], np.int64), ids, lengths)
 
     def batch(self, clips: list[Clip]) -> Batch:
         """Put clips of one size together, of which the same pairs are shown."""
         _, _, height, width, _ = clips[0].frames.shape
         clip_ids, positions, visual, ends, next_pos = self.clip(clips[0].kept, Size(height, width))
         patch = self.manifest.vision.patch_size
+        stills = [clip.still for clip in clips if clip.still is not None]
         return Batch(
             patches=np.concatenate([patchify(clip.frames, self.manifest.vision) for clip in clips]),
             rows=height // patch,
@@ -169,6 +243,7 @@ class Layout:
             asked=tuple(self.asked(each) for each in zip(*(clip.lessons for clip in clips), strict=True)),
             cells=np.stack([clip.cells for clip in clips]),
             happened=np.stack([clip.happened for clip in clips]),
+            stills=self.stills(stills, next_pos) if stills else None,
         )
 
 
@@ -192,7 +267,11 @@ _layouts: dict[Path, Layout] = {}  # once a process
 
 def cells_of(stage: Stage) -> int:
     """Return the visual tokens of a pair in a stage of the world."""
-    return SIZES[stage].height // CELL * (SIZES[stage].width // CELL)
+    return _cells(SIZES[stage])
+
+
+def _cells(size: Size) -> int:
+    return size.height // CELL * (size.width // CELL)
 
 
 def make(source: Source, number: int, plan: Plan) -> Batch:
@@ -201,13 +280,16 @@ def make(source: Source, number: int, plan: Plan) -> Batch:
         _layouts[source.layout] = Layout(source.layout)
     draw = make_crowd if plan.phase.seeing else make_clip
     count = plan.clips * _CROWDS if plan.phase.seeing else plan.clips
+    if plan.phase.seeing and plan.still is not None:
+        count = max(1, count * cells_of(source.stage) // _cells(STILL))
     rngs = [np.random.default_rng([source.seed, number, index]) for index in range(count)]
     return _layouts[source.layout].batch([draw(source, plan, rng) for rng in rngs])
 
 
 def make_crowd(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     """Draw pairs that have nothing to do with each other."""
-    scene = crowd(int(rng.integers(2**62)), source.stage, plan.pairs, fps=FPS)
+    size = None if plan.still is None else STILL
+    scene = crowd(int(rng.integers(2**62)), source.stage, plan.pairs, fps=FPS, size=size)
     pictures = _pictures(scene, rng)
     none = np.zeros((0, len(PAIR_CLASSES)), np.int64)
     every = tuple(range(plan.pairs))
@@ -230,10 +312,21 @@ def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
         kept,
         cell_labels(scene, kept),
         pair_labels(true, kept),
-        tuple(lessons(true, rng, count=phase.questions, full=phase.full) for _ in range(phase.uses))
+        tuple(
+            lessons(true, rng, count=phase.questions, full=phase.full, still=plan.still)
+            for _ in range(phase.uses)
+        )
         if phase.questions
         else (),
+        None if plan.still is None else _key_frame(true, plan.still, rng),
     )
+
+
+def _key_frame(true: Truth, tick: int, rng: np.random.Generator) -> KeyFrame:
+    """Return a key frame as the service shows one: sharper than the clip, and as a camera's encoder left it."""
+    picture = render(replace(true.scene, size=STILL), tick)
+    coded = round_trip(picture[None], FPS, crf=int(rng.integers(16, 28)))
+    return KeyFrame(coded[0], tick, still_labels(true, tick))
 
 
 def through_gate(pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from edge.demo.world.ground import GROUNDS
 from edge.demo.world.look import choose_look
 from edge.demo.world.scene import Key
 from edge.demo.world.vocabulary import KINDS
+from edge.records import Size
 
 _CROWD: Final = 106  # names the draws
 _MOST: Final = 5  # in one pair
@@ -22,7 +23,7 @@ _WAYS: Final = {"left": (1, 0), "right": (-1, 0), "top": (0, 1), "bottom": (0, -
 _MOTIONS: Final = ("left", "right", "top", "bottom")
 
 
-def crowd(seed: int, stage: Stage, pairs: int, *, fps: float) -> Scene:
+def crowd(seed: int, stage: Stage, pairs: int, *, fps: float, size: Size | None = None) -> Scene:
     """Draw a scene of which no two pairs show the same sprites; combinations that are held out never occur.
 
     Args:
@@ -30,6 +31,7 @@ def crowd(seed: int, stage: Stage, pairs: int, *, fps: float) -> Scene:
         stage: Decides the size of the pictures.
         pairs: Pairs of pictures.
         fps: Pictures per second.
+        size: Of the pictures; None takes the stage's own.
     """
     chance = Chance(seed, _CROWD)
     scene = Scene(
@@ -38,7 +40,7 @@ def crowd(seed: int, stage: Stage, pairs: int, *, fps: float) -> Scene:
         split="train",
         seconds=2 * pairs / fps,
         fps=fps,
-        size=SIZES[stage],
+        size=size or SIZES[stage],
         background=chance.choice(GROUNDS),
         sprites=(),
         noise=chance.between(1.0, 6.0),

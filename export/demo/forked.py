@@ -160,10 +160,10 @@ def ask(
     trace: Trace,
     owner: Tensor,
     embeds: Tensor,
-    start: int,
+    positions: Tensor,
     *,
     dtype: torch.dtype = torch.float32,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Go on from the clips' end with questions and their answers.
 
     Args:
@@ -171,16 +171,15 @@ def ask(
         trace: What the clips left.
         owner: int64, shape (Q,): the clip of each question.
         embeds: Shape (Q, S, H); padding stands at the end, where nothing looks back at it.
-        start: M-RoPE position of the first token.
+        positions: M-RoPE positions, int64, shape (3, S).
         dtype: Of the products.
 
     Returns:
-        The last layer's hidden states after the norm, shape (Q, S, H).
+        The late states, see `watch`, and the last layer's after the norm, each of shape (Q, S, H).
     """
-    positions = torch.arange(start, start + embeds.shape[1], device=embeds.device)
-    cosine, sine = language.rotary_emb(embeds, positions.expand(3, 1, -1))
-    *_, hidden = _through(language, embeds, _Run(cosine, sine, trace, owner, None, dtype))
-    return rms_norm(hidden, 1 + language.norm.weight, torch.float32)
+    cosine, sine = language.rotary_emb(embeds, positions[:, None])
+    _, late, hidden = _through(language, embeds, _Run(cosine, sine, trace, owner, None, dtype))
+    return late, rms_norm(hidden, 1 + language.norm.weight, torch.float32)
 
 
 def _through(language: Any, hidden: Tensor, run: _Run) -> tuple[Tensor, Tensor, Tensor]:

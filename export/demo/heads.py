@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.demo.labels import BEGUN, BOX_CLASSES, BOX_STEP, CELL_CLASSES, FINE, PAIR_CLASSES, SIDE_CLASSES
+from export.demo.labels import (
+    BEGUN,
+    BOX_CLASSES,
+    BOX_STEP,
+    CELL_CLASSES,
+    FINE,
+    NONE,
+    PAIR_CLASSES,
+    SIDE_CLASSES,
+)
 
 _BOX: Final = 0.25  # weight of a box's eight digits, nats summed, beside the other classes'
 _NEAR: Final = 60 // BOX_STEP  # steps by which a side that counts as found may be off
@@ -95,7 +104,11 @@ class Heads(nn.Module):  # type: ignore[misc]  # torch is untyped here
         """
         head = self.knowing if late else self.watching
         parts = head(states).float().split(PAIR_CLASSES, dim=-1)
-        losses = [functional.cross_entropy(logits, labels[:, place]) for place, logits in enumerate(parts)]
+        losses = [
+            functional.cross_entropy(logits, labels[:, place], ignore_index=NONE, reduction="sum")
+            / len(labels)
+            for place, logits in enumerate(parts)
+        ]
         known = torch.stack(
             [
                 parts[place].detach().argmax(-1) == labels[:, place]

@@ -32,10 +32,16 @@ _VERBS: Final = get_args(EventKind)
 _SIDES: Final = ("left", "right", "top", "bottom", "up", "down")
 _EVENT: Final = (1 + MAX_EVENTS, 1 + len(_VERBS), 1 + len(KINDS), 1 + len(COLOURS), 1 + len(_SIDES))
 _TIME: Final = (10, 10, 10)
-PAIR_CLASSES: Final = (*_TIME, *_EVENT, *_EVENT, 1 + len(KINDS), *_TIME, *_TIME)
+_SIGHT: Final = (1 + len(KINDS), 1 + len(COLOURS), *BOX_CLASSES)
+SIGHTS: Final = 3
+"""Of so many sprites a pair's labels tell where they are."""
+PAIR_CLASSES: Final = (*_TIME, *_EVENT, *_EVENT, 1 + len(KINDS), *_TIME, *_TIME, *_SIGHT * SIGHTS)
 """Values of a pair's labels: the digits of its time (tens, units, tenths of a second); of the event that began last and of
-the one that ended last which one it is, verb, kind, colour and side; how many sprites can be seen; and the digits of when the
-one began and of when the other ended, so that a number that is asked for leads to its time wherever one looks."""
+the one that ended last which one it is, verb, kind, colour and side; how many sprites can be seen; the digits of when the
+one began and of when the other ended, so that a number that is asked for leads to its time wherever one looks; and kind,
+colour and the digits of the box of each sprite that can be seen, in the order in which answers name them."""
+NONE: Final = -1
+"""A label of which nothing is known: no box of what is not there."""
 BEGUN: Final = slice(3, 3 + len(_EVENT))
 """Where among a pair's labels the event that began last stands."""
 _SLACK_S: Final = 0.06  # half of the last digit of a written time
@@ -122,9 +128,29 @@ def pair_labels(true: Truth, kept: Sequence[int]) -> NDArray[np.int64]:
                 min(seen, len(KINDS)),
                 *_digits(true.events[begun[-1]].start_s if begun else 0.0),
                 *_digits(true.events[ended[-1]].end_s if ended else 0.0),
+                *sight_labels(true, 2 * pair + 1),
             ]
         )
     return np.array(rows, np.int64)
+
+
+def still_labels(true: Truth, tick: int) -> NDArray[np.int64]:
+    """Return what a key frame shows, in the places of a pair's labels; of what happened it tells nothing."""
+    sights = sight_labels(true, tick)
+    return np.array([*[NONE] * (len(PAIR_CLASSES) - len(sights)), *sights], np.int64)
+
+
+def sight_labels(true: Truth, tick: int) -> list[int]:
+    """Return kind, colour and the digits of the box of each of the first `SIGHTS` sprites that can be seen in a picture."""
+    found: list[int] = []
+    for seen in true.sights(tick)[:SIGHTS]:
+        sprite = true.scene.sprites[seen.sprite]
+        steps = [divmod(round(side / BOX_STEP), SIDE_CLASSES[1]) for side in seen.box]
+        found += [1 + KINDS.index(sprite.kind), 1 + COLOURS.index(sprite.colour)]
+        found += [digit for side in steps for digit in side]
+    while len(found) < SIGHTS * len(_SIGHT):
+        found += [0, 0, *[NONE] * len(BOX_CLASSES)]
+    return found
 
 
 def _digits(time_s: float) -> list[int]:

@@ -48,10 +48,11 @@ STAGES: Final[tuple[Stage, ...]] = ("a", "b", "c")
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A prompt as the engine is given it, and the text that it should write."""
+    """A prompt as the engine is given it, the text that it should write, and whether the key frame is shown with it."""
 
     prompt: str
     answer: str
+    shown: bool = False
 
 
 def prompt_text(kind: str, words: str) -> str:
@@ -64,7 +65,9 @@ def body_text(body: dict[str, Any]) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def lessons(true: Truth, rng: np.random.Generator, *, count: int, full: float) -> tuple[Lesson, ...]:
+def lessons(
+    true: Truth, rng: np.random.Generator, *, count: int, full: float, still: int | None = None
+) -> tuple[Lesson, ...]:
     """Choose what a clip is asked: its summary, where things are, and questions of different topics.
 
     Args:
@@ -72,17 +75,20 @@ def lessons(true: Truth, rng: np.random.Generator, *, count: int, full: float) -
         rng: Of the choice.
         count: How many; from 4 on the summary and the boxes are always among them.
         full: Share of the prompts that are as long as in use.
+        still: Tick of the key frame that goes with what the service shows one with; None: there is none.
     """
+    shown = still is not None
+    where = answer(true, "spatial", tick=-1 if still is None else still)
     pool = [
-        Lesson(_prompt(kind, rng, full), body_text(_coarse(answer(true, kind))))
-        for kind in ("summary", "spatial")
+        Lesson(_prompt("summary", rng, full), body_text(answer(true, "summary"))),
+        Lesson(_prompt("spatial", rng, full), body_text(_coarse(where)), shown),
     ]
     for question, said in _questions(true, rng, max(2, count - len(pool))):
         if said in _VERDICTS and rng.random() < _WATCH_SHARE:
             text = f"{question} {SHORT['watch']}"
             if rng.random() < full:
                 text = watch_text(question) if rng.random() < _FIRST_SHARE else check_text(question)
-            pool.append(Lesson(text, body_text({"answer": _VERDICTS[said]})))
+            pool.append(Lesson(text, body_text({"answer": _VERDICTS[said]}), shown))
         elif rng.random() < 0.5:
             pool.append(Lesson(question, said))
         elif rng.random() < full:

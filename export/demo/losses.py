@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from export.demo.batches import Asked, Batch
+from export.demo.batches import Asked, Batch, Stills
 from export.demo.forked import Trace, ask, visual_tokens, watch
 from export.demo.heads import Heads
 from export.demo.kernels import EPS
 
-HAPPENED: Final = 0.1
-"""Weight of the pairs' loss, a sum over twenty labels, beside the answers'; halfway and once more late."""
+HAPPENED: Final = 0.05
+"""Weight of the pairs' loss, a sum over fifty labels, beside the answers'; halfway and once more late."""
 CELLS: Final = 0.1
 """Weight of the cells' loss on the language model's states; the tower's own has weight 1."""
 
@@ -50,23 +50,40 @@ class Marks:
 def see(model: Any, heads: Heads, batch: Batch, dtype: torch.dtype = torch.float32) -> Marks:
     """Mark what the vision tower sees, and nothing else."""
     labels = torch.from_numpy(batch.cells).to(model.device).flatten(0, 1)
-    seen = heads.cells(look(model, batch, dtype).flatten(0, 1).float(), labels)
+    seen = heads.cells(look(model, batch, dtype).clips.flatten(0, 1).float(), labels)
     none = seen.loss.new_tensor(torch.nan)
     return Marks(seen.loss, none, none, none, none, none, seen.loss.detach(), seen.named, seen.placed)
 
 
-def look(model: Any, batch: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the visual tokens of a batch, shape (B, N * P / 4, H)."""
-    patches = torch.from_numpy(batch.patches).to(model.device)
-    seen = visual_tokens(model.model.visual, patches, batch.rows, batch.columns, dtype)
-    return seen.reshape(len(batch.cells), -1, seen.shape[-1])
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Visual tokens of a batch.
+
+    Attributes:
+        clips: Shape (B, N * P / 4, H).
+        stills: Of the key frames, shape (B, P / 4, H); None where there are none.
+    """
+
+    clips: Tensor
+    stills: Tensor | None
+
+
+def look(model: Any, batch: Batch, dtype: torch.dtype = torch.float32) -> Looked:
+    """Run the vision tower on a batch."""
+
+    def tokens(shown: Batch | Stills) -> Tensor:
+        patches = torch.from_numpy(shown.patches).to(model.device)
+        seen = visual_tokens(model.model.visual, patches, shown.rows, shown.columns, dtype)
+        return seen.reshape(len(batch.cells), -1, seen.shape[-1])
+
+    return Looked(tokens(batch), None if batch.stills is None else tokens(batch.stills))
 
 
 def tell(
     model: Any,
     heads: Heads,
     batch: Batch,
-    seen: Tensor,
+    seen: Looked,
     use: int,
     *,
     dtype: torch.dtype = torch.float32,
@@ -77,7 +94,7 @@ def tell(
         model: ``Qwen3_5ForConditionalGeneration``.
         heads: The heads.
         batch: The clips.
-        seen: Their visual tokens.
+        seen: What it shows.
         use: Which of the batch's questions are asked.
         dtype: Of the products.
     """
@@ -95,10 +112,10 @@ def tell(
     loss = HAPPENED * (early + happened) + CELLS * cells.loss
     answers = tokens = exact = loss.new_tensor(torch.nan)
     if batch.asked:
-        answers, right = _answers(model, trace, batch, batch.asked[use % len(batch.asked)], dtype)
-        loss = loss + answers
-        tokens = right[right >= 0].float().mean()
-        exact = (right != 0).all(1).float().mean()
+        told, answers, tokens, exact = _answers(
+            model, heads, trace, batch, seen, use % len(batch.asked), dtype
+        )
+        loss = loss + told
     return Marks(
         loss,
         answers.detach(),
@@ -113,34 +130,57 @@ def tell(
 
 
 def follow(
-    model: Any, batch: Batch, seen: Tensor, dtype: torch.dtype = torch.float32
+    model: Any, batch: Batch, seen: Looked, dtype: torch.dtype = torch.float32
 ) -> tuple[Trace, Tensor, Tensor]:
     """Run a batch's clips; return what they leave, and the states halfway and late."""
     language = model.model.language_model
     device = model.device
-    embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(len(seen), 1, 1)
-    embeds[:, torch.from_numpy(batch.visual).to(device)] = seen.to(embeds.dtype)
+    embeds = language.embed_tokens(torch.from_numpy(batch.clip_ids).to(device)).repeat(len(seen.clips), 1, 1)
+    embeds[:, torch.from_numpy(batch.visual).to(device)] = seen.clips.to(embeds.dtype)
     return watch(language, embeds, torch.from_numpy(batch.clip_positions).to(device), dtype)
 
 
-def reply(
-    model: Any, trace: Trace, asked: Asked, start: int, dtype: torch.dtype = torch.float32
-) -> list[tuple[slice, Tensor]]:
-    """Run questions with their answers from the clips' end, the shorter half apart from the longer one.
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """Some of a batch's questions with their answers, run.
 
-    Returns:
-        Rows of ``asked``, and the last states over all tokens but the last, shape (Q, S - 1, H).
+    Attributes:
+        rows: Of ``Asked``.
+        states: The last ones over all tokens but the last, shape (Q, S - 1, H).
+        stills: The late ones at the end of the key frame, shape (Q, H); None where none is shown.
     """
+
+    rows: slice
+    states: Tensor
+    stills: Tensor | None
+
+
+def reply(
+    model: Any, trace: Trace, batch: Batch, asked: Asked, seen: Looked, *, dtype: torch.dtype = torch.float32
+) -> list[Replied]:
+    """Run questions with their answers from the clips' end, the shorter half apart from the longer one."""
     language = model.model.language_model
     ids = torch.from_numpy(asked.ids).to(model.device)
     owner = torch.from_numpy(asked.owner).to(model.device)
+    front, positions, start = None, ids.new_zeros(3, 0), batch.next_pos
+    if asked.shown and batch.stills is not None and seen.stills is not None:
+        front = language.embed_tokens(torch.from_numpy(batch.stills.ids).to(model.device))
+        front = front.repeat(len(seen.stills), 1, 1)
+        front[:, torch.from_numpy(batch.stills.visual).to(model.device)] = seen.stills.to(front.dtype)
+        positions, start = torch.from_numpy(batch.stills.positions).to(ids), batch.stills.next_pos
     found = []
     half = len(ids) // 2
     for rows in (slice(0, half), slice(half, len(ids))):
         if rows.start < rows.stop:
             length = int(asked.lengths[rows, 1].max())
             words = language.embed_tokens(ids[rows, : length - 1])
-            found.append((rows, ask(language, trace, owner[rows], words, start, dtype=dtype)))
+            after = torch.arange(start, start + length - 1, device=ids.device).expand(3, -1)
+            if front is not None:
+                words = torch.cat([front[owner[rows]], words], 1)
+            places = torch.cat([positions, after], 1)
+            late, states = ask(language, trace, owner[rows], words, places, dtype=dtype)
+            count = positions.shape[1]
+            found.append(Replied(rows, states[:, count:], late[:, count - 1] if count else None))
     return found
 
 
@@ -155,25 +195,34 @@ def answer_mask(lengths: Tensor, width: int) -> Tensor:
     return (places >= lengths[:, :1]) & (places < lengths[:, 1:])
 
 
-def _answers(
-    model: Any, trace: Trace, batch: Batch, asked: Asked, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Return the loss, and for every place 1 for right, 0 for wrong, -1 where nothing is asked.
+def _answers(  # noqa: PLR0917  # a part of `tell`
+    model: Any, heads: Heads, trace: Trace, batch: Batch, seen: Looked, use: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what is to be learnt of the answers, their loss, the share of their tokens that are right, and of them.
 
     A token of an answer of n weighs 1/sqrt(n): a box must not drown in JSON, nor a "yes" in boxes.
     """
-    ids = torch.from_numpy(asked.ids).to(model.device)
-    lengths = torch.from_numpy(asked.lengths).to(model.device)
-    right = torch.full_like(ids[:, 1:], -1)
-    total, weights = torch.zeros((), device=model.device), torch.zeros((), device=model.device)
-    for rows, hidden in reply(model, trace, asked, batch.next_pos, dtype):
-        width = hidden.shape[1]
-        mask = answer_mask(lengths[rows], width)
-        wanted = ids[rows, 1 : width + 1][mask]
-        logits = functional.linear(hidden[mask].to(dtype), model.lm_head.weight.to(dtype)).float()
-        each = functional.cross_entropy(logits, wanted, reduction="none")
-        weight = mask.sum(1, keepdim=True).float().rsqrt().expand_as(mask)[mask]
-        total, weights = total + (each * weight).sum(), weights + weight.sum()
-        found = right[rows, :width]
-        found[mask] = (logits.detach().argmax(-1) == wanted).to(right.dtype)
-    return total / weights, right
+    losses, weights, right, exact = [], [], [], []
+    stills: list[Tensor] = []
+    for group in batch.asked[use]:
+        ids = torch.from_numpy(group.ids).to(model.device)
+        lengths = torch.from_numpy(group.lengths).to(model.device)
+        for part in reply(model, trace, batch, group, seen, dtype=dtype):
+            width = part.states.shape[1]
+            mask = answer_mask(lengths[part.rows], width)
+            wanted = ids[part.rows, 1 : width + 1][mask]
+            logits = functional.linear(part.states[mask].to(dtype), model.lm_head.weight.to(dtype)).float()
+            losses.append(functional.cross_entropy(logits, wanted, reduction="none"))
+            weights.append(mask.sum(1, keepdim=True).float().rsqrt().expand_as(mask)[mask])
+            right.append(logits.detach().argmax(-1) == wanted)
+            wrong = mask.clone()
+            wrong[mask] = ~right[-1]
+            exact.append(~wrong.any(1))
+            if part.stills is not None and batch.stills is not None:
+                labels = torch.from_numpy(batch.stills.labels[group.owner[part.rows]]).to(model.device)
+                states = functional.rms_norm(part.stills, part.stills.shape[-1:], None, EPS)
+                stills.append(heads.pairs(states, labels, late=True)[0])
+    weight = torch.cat(weights)
+    answers = (torch.cat(losses) * weight).sum() / weight.sum()
+    loss = answers + HAPPENED * torch.stack(stills).mean() if stills else answers
+    return loss, answers, torch.cat(right).float().mean(), torch.cat(exact).float().mean()

@@ -18,9 +18,10 @@ VOCABULARY: Final = 1536
 """Byte-level tokens at most; the world's own words and JSON leave little beyond."""
 ROPE_THETA: Final = 10_000.0
 """The releases turn 32 frequencies with 1e7; with 8 frequencies most of them would stand still at that."""
-VIDEO_PIXELS: Final = 480 * 128 * 192
-"""A minute at 8 frames a second is shown at 192 x 128 at most, 24 tokens a pair: the largest pictures of the world."""
+VIDEO_PIXELS: Final = 480 * 96 * 128
+"""A minute at 8 frames a second is shown at 128 x 96, 12 tokens a pair; a shorter clip of a camera at more."""
 IMAGE_PIXELS: Final = 256 * 256
+"""Of a key frame, which shows what the clip's pictures are too small for."""
 CARD: Final = """\
 ---
 license: apache-2.0

@@ -8,7 +8,7 @@ used up. A trial that left seeing by the clock named a twenty-fifth of what lay 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,7 @@ PEAK: Final = 0.01
 WARM_UP: Final = 50
 FLOOR: Final = 0.02
 """Of the highest rate, at the end."""
-DECAY: Final = 0.25
+DECAY: Final = 0.5
 """Last share of the training, over which the rate falls; before it stays, so that a training can be made longer."""
 TEXT_A_PAIR: Final = 9
 """Tokens of a pair beside its visual ones: a timestamp, and one to each side of the picture."""
@@ -41,6 +41,8 @@ class Phase:
         uses: How often a clip is taught, each time with other questions.
         seeing: Nothing but the vision tower is taught, on crowds.
         gated: Share of the batches that are one clip of which the gate has dropped pairs.
+        stills: Share of the batches with a key frame that is shown where places are asked for; of crowds, the share
+            that is seen at a key frame's size.
     """
 
     mark: str
@@ -53,6 +55,7 @@ class Phase:
     uses: int
     seeing: bool = False
     gated: float = 0.0
+    stills: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,11 @@ _FOLLOW: Final = Phase("followed", 0.80, 0.30, (8, 12, 16), None, 0, 0.0, 3)
 _TELL: Final = Phase("exact", 0.40, 0.50, (8, 12, 16), None, 3, 0.25, 3)
 _LONG: Final = Syllabus(
     (
-        _SEE,
+        replace(_SEE, stills=0.3),
         _FOLLOW,
-        _TELL,
-        Phase("exact", 0.50, 0.55, (16, 24, 32, 48, 64), None, 4, 0.4, 3),
-        Phase("exact", 1.01, 1.00, (32, 64, 120, 240, 240), None, 6, 0.6, 3, gated=0.6),
+        replace(_TELL, stills=0.3),
+        Phase("exact", 0.50, 0.55, (16, 24, 32, 48, 64), None, 4, 0.4, 3, stills=0.3),
+        Phase("exact", 1.01, 1.00, (32, 64, 120, 240, 240), None, 6, 0.6, 3, gated=0.6, stills=0.5),
     )
 )
 SYLLABI: Final = {
@@ -100,13 +103,15 @@ SYLLABI: Final = {
 class Plan:
     """One batch: how many clips of how many pairs, of which phase, and whether they go through the gate.
 
-    A gated clip is alone in its batch: what is left of it has its own length and its own times.
+    A gated clip is alone in its batch: what is left of it has its own length and its own times. The clips' key frames
+    show the same moment, the tick ``still``; of crowds any number means pictures of a key frame's size.
     """
 
     phase: Phase
     pairs: int
     clips: int
     gated: bool = False
+    still: int | None = None
 
 
 def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> Plan:
@@ -120,9 +125,9 @@ def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> 
     """
     pairs = int(rng.choice(phase.pairs))
     one = pairs * (TEXT_A_PAIR + cells) + phase.questions * TOKENS_A_QUESTION
-    if rng.random() < phase.gated:
-        return Plan(phase, pairs, 1, gated=True)
-    return Plan(phase, pairs, max(1, round(tokens / one)))
+    gated = bool(rng.random() < phase.gated)
+    still = 2 * int(rng.integers(pairs)) if rng.random() < phase.stills else None
+    return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still)
 
 
 class Course:

@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,21 +22,18 @@ import numpy as np
 
 from edge.answer.prompts import check_text, prompt_from, watch_text
 from edge.answer.watch import Watches
-from edge.capture.file import FileClip
 from edge.config import AnswerSettings, PromptSettings, WatchSettings
-from edge.demo.world import Scene, Stage, Truth, asked, draw_scene, encode, truth
+from edge.demo.world import Stage, Truth, asked
 from edge.messages import Answer, Verdict, clip_id
 from edge.model.bundle import open_bundle
 from edge.model.engine import Engine
-from edge.model.preprocess import scale, video_size
 from edge.pipeline import ClipJob
-from edge.records import ClipPlan, ClipStats, Pair, Prompt, Question, Size, Still
+from edge.records import ClipPlan, Prompt, Question
 from edge.trial import auroc
-from export.demo import scores
+from export.demo import exam, scores
+from export.demo.exam import Film
 from export.demo.scores import Seen, Tally
 
-FPS: Final = 8.0
-CRF: Final = 20
 FIRST_SEED: Final = 2_000_000
 SMALL: Final = 0.04  # of the picture: a smaller sprite is small; a fifth of them are
 RULES: Final = {
@@ -50,34 +45,10 @@ RULES: Final = {
 _VERDICTS: Final[dict[str, Verdict]] = {"Yes.": "yes", "No.": "no"}
 
 
-@dataclass(frozen=True, slots=True)
-class Film:
-    """A clip as the capture path delivered it, and what is true of it."""
-
-    scene: Scene
-    true: Truth
-    size: Size
-    pairs: tuple[Pair, ...]
-    stats: ClipStats
-    still: Still | None
-    questions: dict[str, Verdict]
-
-
-def film(engine: Engine, seed: int, stage: Stage) -> Film:
-    """Draw a held-out clip, encode it and read it back."""
-    scene = draw_scene(seed, stage, fps=FPS, split="held_out")
-    manifest = engine.bundle.manifest
-    size_for = partial(video_size, ticks=scene.ticks, pixels=manifest.video_pixels, vision=manifest.vision)
-    with tempfile.TemporaryDirectory() as directory:
-        path = encode(scene, Path(directory) / "clip.mp4", crf=CRF)
-        with FileClip(
-            path, start_s=0.0, seconds=scene.seconds, fps=FPS, size_for=size_for, resize=scale, stills=True
-        ) as clip:
-            pairs = tuple(clip.pairs())
-            true = truth(scene)
-            found = asked(true, np.random.default_rng(seed))
-            questions = {each.text: _VERDICTS[each.answer] for each in found if each.topic == "watch"}
-            return Film(scene, true, clip.size, pairs, clip.stats(), clip.still, questions)
+def questions_of(shown: Film) -> dict[str, Verdict]:
+    """Return what a watch asks of a clip, with the right answers."""
+    found = asked(shown.true, np.random.default_rng(shown.scene.seed))
+    return {each.text: _VERDICTS[each.answer] for each in found if each.topic == "watch"}
 
 
 def take(engine: Engine, shown: Film, number: int, *, key_frame_tokens: int, check: bool) -> list[Answer]:
@@ -89,7 +60,7 @@ def take(engine: Engine, shown: Film, number: int, *, key_frame_tokens: int, che
         t_start=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
         clock_synced=True,
         seconds=shown.scene.seconds,
-        fps=FPS,
+        fps=exam.FPS,
         size=shown.size,
         source_size=shown.scene.size,
     )
@@ -106,7 +77,7 @@ def _watch(shown: Film, *, check: bool) -> Prompt:
     names = {text: rule for rule, text in RULES.items()}
     questions = tuple(
         Question(names.get(text, f"q{at}"), text, watch_text(text), check_text(text) if check else "", ())
-        for at, text in enumerate(shown.questions)
+        for at, text in enumerate(questions_of(shown))
     )
     # Asked of the clip alone: at the end is not at the key frame's moment.
     return Prompt("watch", "watch", "", 32, questions=questions)
@@ -125,14 +96,14 @@ def examine(
     tallies: dict[str, list[Tally]] = {"key_frame": [], "plain": []}
     small: dict[str, list[int]] = {"key_frame": [0, 0], "plain": [0, 0]}
     for number in range(clips):
-        shown = film(engine, FIRST_SEED + number, stage)
+        shown = exam.film(engine, FIRST_SEED + number, stage, stills=True)
+        due = questions_of(shown)
         watch, sharp, plain = take(engine, shown, number, key_frame_tokens=key_frame_tokens, check=check)
-        verdicts += [(shown.questions[each.question], each.answer, each.confidence) for each in watch.watches]
+        verdicts += [(due[each.question], each.answer, each.confidence) for each in watch.watches]
         true = watch.model_copy(
             update={
                 "watches": tuple(
-                    each.model_copy(update={"answer": shown.questions[each.question]})
-                    for each in watch.watches
+                    each.model_copy(update={"answer": due[each.question]}) for each in watch.watches
                 )
             }
         )
@@ -140,9 +111,8 @@ def examine(
             if ours.state is not None and theirs.state is not None:
                 states[theirs.state.state, ours.state.state] += 1
         for name, answer in (("key_frame", sharp), ("plain", plain)):
-            tick = -1 if answer.key_frame is None else round(answer.key_frame.time * FPS)
-            tallies[name].append(_mark(shown.true, tick, answer))
-            found, of = _small(shown.true, tick, answer)
+            tallies[name].append(exam.places(shown.true, answer))
+            found, of = _small(shown.true, answer)
             small[name][0] += found
             small[name][1] += of
     told = [(expected, answer) for expected, answer, _ in verdicts]
@@ -178,18 +148,10 @@ def _precision(hits: int, alarms: int, due: int) -> dict[str, float | int | None
     }
 
 
-def _mark(true: Truth, tick: int, answer: Answer) -> Tally:
-    tally = scores.boxes(_sights(true, tick), _objects(answer))
-    return tally | scores.relations(
-        [(each.subject, each.relation, each.object) for each in true.relations(tick)],
-        [(each.subject, each.relation, each.object) for each in answer.relations],
-    )
-
-
-def _small(true: Truth, tick: int, answer: Answer) -> tuple[int, int]:
+def _small(true: Truth, answer: Answer) -> tuple[int, int]:
     """Return how many of the small sprites were found, and how many there are."""
-    wanted = [each for each in _sights(true, tick) if _area(each) < SMALL]
-    labels = {each.label: each for each in _objects(answer)}
+    wanted = [each for each in exam.sights(true, exam.tick_of(answer)) if _area(each) < SMALL]
+    labels = {each.label: each for each in exam.objects(answer)}
     found = sum(
         each.label in labels and scores.overlap(each, labels[each.label]) >= scores.OVERLAP for each in wanted
     )
@@ -199,17 +161,6 @@ def _small(true: Truth, tick: int, answer: Answer) -> tuple[int, int]:
 def _area(seen: Seen) -> float:
     x1, y1, x2, y2 = seen.box
     return (x2 - x1) * (y2 - y1)
-
-
-def _sights(true: Truth, tick: int) -> list[Seen]:
-    return [
-        Seen(each.label, (each.box[0] / 1000, each.box[1] / 1000, each.box[2] / 1000, each.box[3] / 1000))
-        for each in true.sights(tick)
-    ]
-
-
-def _objects(answer: Answer) -> list[Seen]:
-    return [Seen(each.label, (each.box.x1, each.box.y1, each.box.x2, each.box.y2)) for each in answer.objects]
 
 
 def _shares(tallies: Sequence[Tally]) -> dict[str, float | None]:

