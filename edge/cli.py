@@ -397,7 +397,7 @@ def _look(
     else:
         typer.echo(render_report(report, width=_columns(), style=style_of(sys.stdout)))
     words = tuple(Asked(item.name, item.text.strip() or default_text(item.kind)) for item in asked)
-    shown = Shown(request, report, album, words)
+    shown = Shown(request, report, album, words, answers.language)
     if html is not None:
         write(html, shown.page())
     if image is not None:

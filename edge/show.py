@@ -78,12 +78,13 @@ class Album:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One finished run: what was wanted, what was found, what was kept and what was asked."""
+    """One finished run: what was wanted, what was found, what was kept, what was asked and in which language."""
 
     request: Request
     report: ClipReport
     album: Album
     asked: tuple[Asked, ...]
+    language: str = ""
 
     def page(self) -> bytes:
         """Return the page; the video is opened again for its sharp pictures.
@@ -104,6 +105,7 @@ class Shown:
                     for answer in self.report.answers
                     if answer.kind == "spatial"
                 },
+                language=self.language,
             )
         )
 

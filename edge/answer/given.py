@@ -30,26 +30,13 @@ ITEMS_MAX = 32
 NUMBER = 999_999  # where the schema says nothing
 NUMBER_MAX = 10**15
 DECIMALS = 3
-END_BYTES_MAX = (
-    512  # that the end of an answer may take, with all names and the least that every part must hold
-)
+END_BYTES_MAX = 512  # that an answer may take to its end: all names, and the least that each part must hold
 FORM_BYTES = 1000  # of the words for the model
 NOTE_CHARS = 80  # of each description among them
 
-_NOTES = frozenset(
-    {
-        "$schema",
-        "$id",
-        "$comment",
-        "title",
-        "description",
-        "examples",
-        "default",
-        "deprecated",
-        "readOnly",
-        "writeOnly",
-    }
-)
+_NOTES = frozenset({
+    "$schema", "$id", "$comment", "title", "description", "examples", "default", "deprecated", "readOnly", "writeOnly",
+})  # fmt: skip
 _KEYS: dict[str, frozenset[str]] = {
     "object": frozenset({"properties", "required", "additionalProperties"}),
     "array": frozenset({"items", "minItems", "maxItems"}),
@@ -66,48 +53,13 @@ _EVERYWHERE = frozenset({"type", "enum", "const", "anyOf", "$ref", *_DEFINITIONS
 KEYWORDS = tuple(sorted(_EVERYWHERE.union(*_KEYS.values())))
 """What a schema may hold, beside notes for people."""
 
-_KNOWN = frozenset(
-    {
-        *(
-            "allOf",
-            "oneOf",
-            "not",
-            "if",
-            "then",
-            "else",
-            "dependentRequired",
-            "dependentSchemas",
-            "contains",
-            "$dynamicRef",
-        ),
-        *(
-            "prefixItems",
-            "uniqueItems",
-            "minContains",
-            "maxContains",
-            "patternProperties",
-            "propertyNames",
-            "format",
-        ),
-        *(
-            "minProperties",
-            "maxProperties",
-            "unevaluatedItems",
-            "unevaluatedProperties",
-            "multipleOf",
-            "$anchor",
-        ),
-        *(
-            "contentEncoding",
-            "contentMediaType",
-            "contentSchema",
-            "$recursiveRef",
-            "dependencies",
-            "additionalItems",
-        ),
-        *KEYWORDS,
-    }
-)
+_KNOWN = frozenset({
+    "allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "contains", "$dynamicRef",
+    "prefixItems", "uniqueItems", "minContains", "maxContains", "patternProperties", "propertyNames", "format",
+    "minProperties", "maxProperties", "unevaluatedItems", "unevaluatedProperties", "multipleOf", "$anchor",
+    "contentEncoding", "contentMediaType", "contentSchema", "$recursiveRef", "dependencies", "additionalItems",
+    *KEYWORDS,
+})  # fmt: skip
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _LOCAL = re.compile(r"#/(\$defs|definitions)/([^/~%]{1,64})")
 

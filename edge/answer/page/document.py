@@ -47,7 +47,7 @@ def page(view: View) -> bytes:
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("meta", name="generator", content=f"edgeclip {__version__}"),
-        tag("title", f"{first.headline} · {file_name(view.report.video.path)}"),
+        tag("title", f"{first.headline} · {file_name(view.report.video.path)}", lang=view.lang),
         Html(f"<style>{style}</style>"),
     )
     body = tag("body", tag("main", *_sections(view, first)))
@@ -89,18 +89,18 @@ def _header(view: View, first: Answer) -> Html:
     if first.kind != "summary" and view.words(first.prompt):
         parts.append(tag("p", view.words(first.prompt), class_="question", dir="auto"))
     if first.result is None:
-        parts.append(_heading(first.text or first.headline))
+        parts.append(_heading(first.text or first.headline, view.lang))
     else:
-        parts += [_heading("The answer"), _result(first.result)]
+        parts += [_heading("The answer"), _result(first.result, view.lang)]
     if first.summary:
-        parts.append(tag("p", first.summary, class_="lead", dir="auto"))
+        parts.append(tag("p", first.summary, class_="lead", dir="auto", lang=view.lang))
     parts.append(standing(first))
     parts.append(_figures(view, first))
     return tag("header", *parts)
 
 
-def _heading(words: str) -> Html:
-    return tag("h1", words, class_="long" if len(words) > _LONG_CHARS else None, dir="auto")
+def _heading(words: str, lang: str | None = None) -> Html:
+    return tag("h1", words, class_="long" if len(words) > _LONG_CHARS else None, dir="auto", lang=lang)
 
 
 def _asked(view: View, answer: Answer) -> Html:
@@ -108,16 +108,18 @@ def _asked(view: View, answer: Answer) -> Html:
     return tag(
         "section",
         tag("h2", view.words(answer.prompt) or "A question", id=heading, dir="auto"),
-        tag("p", answer.text, class_="lead", dir="auto") if answer.result is None else _result(answer.result),
+        tag("p", answer.text, class_="lead", dir="auto", lang=view.lang)
+        if answer.result is None
+        else _result(answer.result, view.lang),
         standing(answer),
         aria_labelledby=heading,
     )
 
 
-def _result(result: Mapping[str, Any]) -> Html:
+def _result(result: Mapping[str, Any], lang: str | None) -> Html:
     """Return an object under an asker's schema: each place with its value."""
     rows = [
-        tag("tr", tag("th", place, scope="row", dir="auto"), tag("td", value, dir="auto"))
+        tag("tr", tag("th", place, scope="row", dir="auto"), tag("td", value, dir="auto", lang=lang))
         for place, value in lines(result)
     ]
     return tag("table", tag("tbody", *rows), class_="result")

@@ -29,12 +29,13 @@ def places(view: View, first: Answer) -> list[Html]:
     """
     answers = [answer for answer in view.report.answers if answer.kind == "spatial" or answer.objects]
     return [
-        _section(answer, view.places.get(answer.id), index, len(answers), heads=answer is first)
+        _section(view, answer, index, len(answers), heads=answer is first)
         for index, answer in enumerate(answers)
     ]
 
 
-def _section(answer: Answer, shot: Still | None, index: int, count: int, *, heads: bool) -> Html:
+def _section(view: View, answer: Answer, index: int, count: int, *, heads: bool) -> Html:
+    shot = view.places.get(answer.id)
     found = marks(answer.objects)
     arrows = [(relation, arrow(relation, found)) for relation in answer.relations]
     drawn = [made for _, made in arrows if made is not None]
@@ -55,20 +56,25 @@ def _section(answer: Answer, shot: Still | None, index: int, count: int, *, head
                 class_="scene",
             )
         )
-    items = [_item(mark) for mark in found]
+    lang = view.lang
+    items = [_item(mark, lang) for mark in found]
     words = (
         [tag("h3", "Objects"), tag("ol", *items, class_="objects")]
         if items
         else [tag("p", "No object was named.")]
     )
     if answer.relations:
-        rows = [_relation(relation, letters.get(id(made))) for relation, made in arrows]
+        rows = [_relation(relation, letters.get(id(made)), lang) for relation, made in arrows]
         words += [tag("h3", "How they stand to each other"), tag("ul", *rows, class_="relations")]
-    words += _room(answer, found)
+    words += _room(answer, found, lang)
     return tag(
         "section",
         tag("h2", "Where things are", id=heading),
-        *([] if heads else [tag("p", answer.headline, class_="lead", dir="auto"), standing(answer)]),
+        *(
+            []
+            if heads
+            else [tag("p", answer.headline, class_="lead", dir="auto", lang=lang), standing(answer)]
+        ),
         tag("div", *parts, tag("div", *words), class_="places"),
         aria_labelledby=heading,
     )
@@ -86,11 +92,11 @@ def _caption(answer: Answer, shot: Still) -> str:
     )
 
 
-def _room(answer: Answer, found: Sequence[Mark]) -> list[Html]:
+def _room(answer: Answer, found: Sequence[Mark], lang: str | None) -> list[Html]:
     """Return what was worked out from the boxes: what is nearest, where nothing stands."""
     said = []
     if answer.nearest:
-        said.append(tag("p", "Nearest: ", tag("b", answer.nearest, dir="auto"), class_="room"))
+        said.append(tag("p", "Nearest: ", tag("b", answer.nearest, dir="auto", lang=lang), class_="room"))
     if answer.free is not None and found:
         said.append(tag("p", f"Free: {place(answer.free)} (dotted in the picture)", class_="room"))
     return said
@@ -101,22 +107,22 @@ def _alt(found: Sequence[Mark], shot: Still) -> str:
     return f"The clip at {clock(shot.time_s)}, with boxes around: {'; '.join(drawn) or 'nothing'}"
 
 
-def _item(mark: Mark) -> Html:
+def _item(mark: Mark, lang: str | None) -> Html:
     return tag(
         "li",
         tag("b", str(mark.number), class_="badge"),
-        tag("span", mark.label, class_="what", dir="auto"),
+        tag("span", mark.label, class_="what", dir="auto", lang=lang),
         tag("span", place(mark.box), class_="where")
         if mark.drawn
         else tag("span", f"{PROBLEMS[mark.problem]}, not drawn", class_="flag"),
     )
 
 
-def _relation(relation: Relation, letter: str | None) -> Html:
+def _relation(relation: Relation, letter: str | None, lang: str | None) -> Html:
     words = [
-        tag("span", relation.subject, class_="end", dir="auto"),
-        tag("span", relation.relation, class_="link", dir="auto"),
-        tag("span", relation.object, class_="end", dir="auto"),
+        tag("span", relation.subject, class_="end", dir="auto", lang=lang),
+        tag("span", relation.relation, class_="link", dir="auto", lang=lang),
+        tag("span", relation.object, class_="end", dir="auto", lang=lang),
     ]
     if not relation.valid:
         words.append(tag("span", "(not between two of the objects)", class_="flag"))

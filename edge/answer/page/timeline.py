@@ -180,7 +180,7 @@ def _cards(view: View, events: Sequence[Event]) -> Html:
                 tag(
                     "div",
                     tag("p", tag("b", str(number), class_="badge"), tag("span", when), class_="when"),
-                    tag("p", event.what, class_="what", dir="auto"),
+                    tag("p", event.what, class_="what", dir="auto", lang=view.lang),
                     _basis(event),
                 ),
                 class_="card" if event.valid else "card doubtful",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edge.answer.page.language import code
 from edge.answer.report import ClipReport
 from edge.records import Still
 
@@ -41,6 +42,7 @@ class View:
         film: Pictures as the model saw them, one for each of as many equal parts of the clip.
         stills: Sharper pictures; an event is shown by the one nearest to its middle, if one lies within it.
         places: The picture that an answer's boxes refer to, by the answer's id.
+        language: In which the model was asked to write, in English, such as ``German``; "" where nobody said.
     """
 
     report: ClipReport
@@ -49,11 +51,17 @@ class View:
     film: tuple[Still, ...] = ()
     stills: tuple[Still, ...] = ()
     places: Mapping[str, Still] = field(default_factory=dict)
+    language: str = ""
 
     @property
     def length_s(self) -> float:
         """Length of the clip."""
         return self.report.video.end - self.report.video.start
+
+    @property
+    def lang(self) -> str | None:
+        """The language of the model's words as HTML names it; None: that of the page, English."""
+        return code(self.language) or None
 
     def words(self, prompt: str) -> str:
         """Return what was asked under a name, or "" where that is not known."""

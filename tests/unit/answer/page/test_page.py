@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.answer.page import language
 from edge.answer.page.document import page
 from edge.answer.page.view import Asked, Seen, View
 from edge.messages import Event, Relation
@@ -270,6 +271,31 @@ def test_every_picture_has_words_and_every_section_a_heading() -> None:
     assert all(
         svg.get("aria-hidden") == "true" for svg in document.all("svg")
     )  # the same stands beside it in words
+
+
+def test_the_model_s_words_are_in_the_operator_s_language_and_the_page_s_own_in_english() -> None:
+    document = Document(page(replace(CALM, language="German")))
+    spoken = {
+        attributes.get("class", name) for name, attributes in document.tags if attributes.get("lang") == "de"
+    }
+    assert spoken == {"title", "h1", "lead", "what", "td", "end", "link", "b"}
+    assert [attributes["lang"] for attributes in document.all("html")] == ["en"]
+    plain = Document(page(replace(CALM, language="Klingon")))
+    assert [name for name, attributes in plain.tags if "lang" in attributes] == ["html"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("German", "de"),
+        ("german", "de"),
+        ("Chinese (Simplified)", "zh-Hans"),
+        ("Portuguese (Brazil)", "pt"),
+        ("", ""),
+    ],
+)
+def test_a_language_is_known_by_its_english_name(name: str, code: str) -> None:
+    assert language.code(name) == code
 
 
 @pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark", "print"])
