@@ -36,20 +36,17 @@ _RELEASED_0_8B: Final = Preset(
 
 PRESETS: Final = {
     "toy_tied": checkpoint.TOY,
-    "toy_untied": Preset(
+    "toy_untied": replace(
+        checkpoint.TOY,
         hidden=96,
         ffn=208,
         layers=4,
         heads=6,
-        kv_heads=2,
         head_dim=64,
         mrope_section=(3, 3, 2),
         key_heads=2,
-        value_heads=4,
-        linear_dim=32,
         tied=False,
         rows=680,
-        context=32_768,
         vision=Vision(depth=3, hidden=96, heads=3, ffn=176, positions=100),
     ),
     "dims_0_8b": _RELEASED_0_8B,

@@ -9,6 +9,7 @@ Three channels of a kind are made ``factor`` times as large:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -16,27 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.checkpoint.names import EMBEDDING, TEXT
-from export.demo.checkpoint import Preset, Vision
+from export.demo.checkpoint import TOY, Preset, Vision
 from tests import checkpoints
 
 Kind = Literal["residual", "quieted", "inner"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 CHANNELS: Final = 3
-PRESET: Final = Preset(
+PRESET: Final = replace(
+    TOY,
     hidden=256,
     ffn=768,
-    layers=8,
-    heads=4,
-    kv_heads=2,
     head_dim=64,
     mrope_section=(3, 3, 2),
-    key_heads=4,
-    value_heads=4,
     linear_dim=64,
-    tied=True,
     rows=680,
-    context=32_768,
     vision=Vision(depth=1, hidden=64, heads=1, ffn=128, positions=100),
 )
 """Large enough for blocks of 128 and for turns of 64."""

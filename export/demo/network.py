@@ -33,55 +33,33 @@ nothing.
 _EMBEDDING: Final = 0.1  # standard deviation of embeddings; tied, so of the first logits' weights too
 _ROWS: Final = 32  # the embedding's rows are a multiple of it
 
+_DEEP: Final = Preset(
+    hidden=128,
+    ffn=384,
+    layers=8,
+    heads=4,
+    kv_heads=2,
+    head_dim=64,
+    mrope_section=(3, 3, 2),
+    key_heads=4,
+    value_heads=4,
+    linear_dim=32,
+    tied=True,
+    rows=0,
+    context=32_768,
+    vision=Vision(depth=3, hidden=128, heads=4, ffn=384, positions=64),
+)
+
 SIZES: Final = {
-    "small": Preset(
+    "small": replace(
+        _DEEP,
         hidden=160,
         ffn=448,
         layers=4,
-        heads=4,
-        kv_heads=2,
-        head_dim=64,
-        mrope_section=(3, 3, 2),
-        key_heads=4,
-        value_heads=4,
-        linear_dim=32,
-        tied=True,
-        rows=0,
-        context=32_768,
         vision=Vision(depth=2, hidden=128, heads=4, ffn=320, positions=64),
     ),
-    "deep": Preset(
-        hidden=128,
-        ffn=384,
-        layers=8,
-        heads=4,
-        kv_heads=2,
-        head_dim=64,
-        mrope_section=(3, 3, 2),
-        key_heads=4,
-        value_heads=4,
-        linear_dim=32,
-        tied=True,
-        rows=0,
-        context=32_768,
-        vision=Vision(depth=3, hidden=128, heads=4, ffn=384, positions=64),
-    ),
-    "wide": Preset(
-        hidden=192,
-        ffn=512,
-        layers=8,
-        heads=4,
-        kv_heads=2,
-        head_dim=64,
-        mrope_section=(3, 3, 2),
-        key_heads=4,
-        value_heads=4,
-        linear_dim=48,
-        tied=True,
-        rows=0,
-        context=32_768,
-        vision=Vision(depth=3, hidden=128, heads=4, ffn=384, positions=64),
-    ),
+    "deep": _DEEP,
+    "wide": replace(_DEEP, hidden=192, ffn=512, linear_dim=48),
 }
 """Dimensions by name; ``rows`` follows from the tokenizer."""
 
