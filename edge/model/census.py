@@ -20,6 +20,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DELTA_OPS = 7  # per element of a recurrent state: decay, two products with it, the rank-one update
 _FLOAT = ("MatMul", "FusedMatMul")
 _BY_ROW = ("DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat")
+_TURN = "turn."  # what the matrices are called that turn runs of channels before they are rounded
 _PRODUCTS = (*_FLOAT, *_BY_ROW, "MatMulNBits")
 _BYTES_OF = {"float32": 4, "float16": 2, "uint8": 1, "int8": 1, "int32": 4, "int64": 8}
 
@@ -53,8 +54,8 @@ def census(bundle: Bundle) -> Census:
         vision, vision_nodes = _products(_read(bundle, manifest.graphs.vision))
         decoder, decoder_nodes = _products(_read(bundle, manifest.graphs.decoder))
         # A bundle may hold a second copy of the layers for prompts.
-        second = getattr(manifest.graphs, "prefill", None)
-        prefill = _products(_read(bundle, second))[0] if second else decoder
+        second = manifest.graphs.prefill
+        prefill, prefill_nodes = _products(_read(bundle, second)) if second else (decoder, decoder_nodes)
     except (ValueError, IndexError, KeyError) as error:
         raise BundleError(
             f"the graphs of bundle {bundle.path} cannot be counted",
@@ -81,7 +82,7 @@ def census(bundle: Bundle) -> Census:
         token_block_ops=of_token("block"),
         token_row_ops=of_token("row"),
         token_float_ops=of_token("float") + _delta_ops(manifest),
-        context_float_ops=_context_ops(manifest, decoder_nodes),
+        context_float_ops=_context_ops(manifest, prefill_nodes),
         word_bytes=sum(product.size for product in decoder) + 2 * _state_bytes(manifest),
         context_bytes=_cache_bytes(manifest),
     )
@@ -142,11 +143,25 @@ def _products(model: memoryview) -> tuple[list[_Product], list[_Node]]:
             elif inner == 5 and isinstance(value, memoryview):
                 name, shape = _initializer(value)
                 shapes[name] = shape
-    return [_product(node, shapes) for node in nodes if _has_weights(node, shapes)], nodes
+    found = [_product(node, shapes) for node in nodes if _has_weights(node, shapes)]
+    return [*found, *_turns(nodes, shapes)], nodes
 
 
 def _has_weights(node: _Node, shapes: dict[str, tuple[int, ...]]) -> bool:
-    return node.kind in _PRODUCTS and len(node.inputs) > 1 and node.inputs[1] in shapes
+    constant = node.kind in _PRODUCTS and len(node.inputs) > 1 and node.inputs[1] in shapes
+    return constant and not node.inputs[1].startswith(_TURN)
+
+
+def _turns(nodes: list[_Node], shapes: dict[str, tuple[int, ...]]) -> Iterator[_Product]:
+    """Yield the turns in front of products by rows: one for each input that is rounded, in runs of its channels."""
+    widths = [shape[0] for name, shape in shapes.items() if name.startswith(_TURN)]
+    seen: set[str] = set()
+    for node in nodes:
+        if node.kind in _BY_ROW and _has_weights(node, shapes) and node.inputs[0] not in seen:
+            seen.add(node.inputs[0])
+            inputs = shapes[node.inputs[1]][-2]
+            width = max((width for width in widths if inputs % width == 0), default=0)
+            yield _Product(node.inputs[1], 0, 2.0 * width * inputs, 0.0, "float")
 
 
 def _product(node: _Node, shapes: dict[str, tuple[int, ...]]) -> _Product:

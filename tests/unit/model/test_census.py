@@ -13,6 +13,10 @@ from edge.errors import BundleError
 from edge.model.bundle import open_bundle
 from edge.model.census import census
 from edge.share import demo_bundle
+from export.convert import convert
+from export.demo.checkpoint import TOY
+from export.recipes import load_recipe
+from tests import checkpoints
 
 
 def products(name: str) -> list[tuple[str, int, float]]:
@@ -70,3 +74,27 @@ def test_a_graph_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     graph.write_bytes(graph.read_bytes()[:20_000])
     with pytest.raises(BundleError, match="cannot be counted"):
         census(bundle)
+
+
+@pytest.mark.parametrize("recipe", ["w8a8", "w8a8-int4"])
+def test_turns_before_products_by_rows_count_with_every_run_of_their_channels(
+    recipe: str, tmp_path: Path
+) -> None:
+    source = checkpoints.write("toy_tied", tmp_path / "checkpoint")
+    bundle = convert(str(source), tmp_path / "out", load_recipe(recipe)).bundle
+    found, toy = census(bundle), TOY
+    layers = (
+        toy.layers if recipe == "w8a8" else toy.layers - 1
+    )  # the graph for prefill ends in the last mixer's inputs
+    wide = (
+        toy.hidden + toy.value_heads * toy.linear_dim + toy.hidden + toy.ffn
+    )  # all four are multiples of 32
+    # The last mixer's input comes once more: cut to the last token for its gate, or all that is left of that layer.
+    turned = 2 * 32 * (layers * wide + toy.hidden)
+    gates = 2 * 2 * toy.hidden * toy.value_heads * (toy.layers * 3 // 4)  # a and b, in float32
+    recurrent = 7 * (toy.layers * 3 // 4) * toy.value_heads * toy.linear_dim**2
+    assert found.token_float_ops == turned + gates + recurrent
+    assert found.token_block_ops == 0
+    attending = layers // 4 * toy.heads + (toy.layers - layers) * toy.kv_heads
+    assert found.context_float_ops == 4 * toy.head_dim * attending
+    assert found.context_bytes == toy.layers // 4 * 2 * toy.kv_heads * toy.head_dim
