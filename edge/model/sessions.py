@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,11 +53,28 @@ def physical_cores() -> int:
     return max(1, len(cores))
 
 
-def session_options(threads: int) -> Any:
+@functools.cache
+def saturating() -> bool:
+    """Say whether int8 products of onnxruntime lose their largest sums here: on x86 without VNNI.
+
+    Its kernel for unsigned times signed bytes adds pairs in 16 bits there (vpmaddubsw). With weights and activations of
+    full range sums are cut off, and a product by rows is off by more than its own size (`tests.bench.processors`).
+    """
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        return False
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text("ascii", errors="replace").split())
+    except OSError:
+        return True
+    return not flags & {"avx512_vnni", "avx_vnni"}
+
+
+def session_options(threads: int, *, packed: bool = True) -> Any:
     """Return the options of every session.
 
     Args:
         threads: Threads for one operator, >= 1.
+        packed: Whether kernels may copy weights into the order that suits them.
     """
     import onnxruntime
 
@@ -70,11 +89,19 @@ def session_options(threads: int) -> Any:
     # pattern plans for one input shape, and ours change with every chunk. Peak at 0.8B, int4, after 1,280 tokens and 12
     # pairs: 1,540 MiB like this, 1,900 without the arena, 1,750 with patterns; prefill and decode were no faster there.
     options.enable_cpu_mem_arena = True
+    if (
+        saturating()
+    ):  # weights are made unsigned when a graph is loaded, for a kernel that is slower and exact
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     options.enable_mem_pattern = False
     return options
 
 
-def open_session(bundle: Bundle, graph: Graph, *, threads: int, prepared: Prepared | None = None) -> Any:
+def open_session(
+    bundle: Bundle, graph: Graph, *, threads: int, prepared: Prepared | None = None, packed: bool = True
+) -> Any:
     """Load a graph of a bundle and compare its real inputs and outputs with the manifest.
 
     Args:
@@ -82,21 +109,22 @@ def open_session(bundle: Bundle, graph: Graph, *, threads: int, prepared: Prepar
         graph: One of its graphs.
         threads: Threads for one operator, >= 1.
         prepared: Where its weights may lie packed; what cannot be loaded from there is dropped.
+        packed: As in `session_options`.
 
     Raises:
         BundleError: onnxruntime cannot load the file, or it is another graph than the manifest describes.
     """
     path = bundle.path / graph.file
     session = None
-    packed = prepared.find(graph) if prepared is not None else None
-    if prepared is not None and packed is not None:
+    found = prepared.find(graph) if prepared is not None else None
+    if prepared is not None and found is not None:
         try:
-            session = _load(packed, threads, optimised=True)
+            session = _load(found, session_options(threads), optimised=True)
         except Exception:  # noqa: BLE001 - as below; the bundle itself is still there
             prepared.drop()
     if session is None:
         try:
-            session = _load(path, threads, optimised=False)
+            session = _load(path, session_options(threads, packed=packed), optimised=False)
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise BundleError(
                 f"onnxruntime cannot load {path}", evidence=[_first_line(error)], next_step=COPY_AGAIN
@@ -112,10 +140,9 @@ def open_session(bundle: Bundle, graph: Graph, *, threads: int, prepared: Prepar
     return session
 
 
-def _load(path: Path, threads: int, *, optimised: bool) -> Any:
+def _load(path: Path, options: Any, *, optimised: bool) -> Any:
     import onnxruntime
 
-    options = session_options(threads)
     if optimised:  # it was when it was written
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
