@@ -16,6 +16,7 @@ from typing import BinaryIO, Final, Self
 from edge.errors import EdgeError
 from edge.model.manifest import MANIFEST, FileEntry, Manifest
 
+CHOICE: Final = "choice.json"  # why the recipe was taken: beside the manifest, outside the bundle's hash
 _ALIGNMENT: Final = 4096  # bytes: a page, so that onnxruntime can map a tensor where it lies
 _COPY_BYTES: Final = 1 << 20
 
@@ -53,8 +54,8 @@ class DataFile:
         self.size += len(flat)
 
 
-class BundleWriter:
-    """A bundle in the making: a hidden sibling of OUT, removed unless `finish` is reached.
+class Aside:
+    """A hidden sibling of OUT in which work is done, removed at the end with all that was not given OUT's name.
 
     A run that was killed leaves its hidden directory behind; the next run for the same OUT removes it. A lock on the
     directory, which the kernel drops with the process, tells a dead run from a living one.
@@ -76,7 +77,6 @@ class BundleWriter:
             self.path = self.out.parent / f"{prefix}{os.getpid()}"
             self.path.mkdir()
             self._lock = _lock(self.path)
-        self._files: dict[str, FileEntry] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +86,30 @@ class BundleWriter:
     ) -> None:
         shutil.rmtree(self.path, ignore_errors=True)  # after a rename it is gone already
         os.close(self._lock)
+
+    def publish(self, finished: Path) -> None:
+        """Give a finished directory, this one or one within it, the name OUT.
+
+        Raises:
+            EdgeError: OUT has come into being meanwhile, or the disk refused.
+        """
+        refuse_existing(self.out)
+        with _writing(self.out):
+            finished.rename(self.out)
+            _sync(self.out.parent)
+
+
+class BundleWriter(Aside):
+    """A bundle in the making, removed unless `finish` is reached."""
+
+    def __init__(self, out: Path) -> None:
+        """Begin.
+
+        Raises:
+            EdgeError: OUT exists or cannot be written.
+        """
+        super().__init__(out)
+        self._files: dict[str, FileEntry] = {}
 
     @contextlib.contextmanager
     def data_file(self, name: str) -> Iterator[DataFile]:
@@ -129,10 +153,7 @@ class BundleWriter:
                 os.fsync(stream.fileno())
             _sync(self.path)
         verify(self.path)
-        refuse_existing(self.out)
-        with _writing(self.out):
-            self.path.rename(self.out)
-            _sync(self.out.parent)
+        self.publish(self.path)
 
 
 def refuse_existing(out: Path) -> None:

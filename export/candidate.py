@@ -63,19 +63,26 @@ def teacher_logits(engine: Engine, question: Question, answer: Sequence[int]) ->
     Returns:
         The logits before each token of the answer, shape (n, V), all rows of the head.
     """
-    pieces = _pieces(engine, question)
-    arena = engine.parts.decoder.arena(sum(len(piece.ids) for piece in pieces) + len(answer))
-    embeds = [engine.parts.decoder.embed(piece.ids) for piece in pieces]
-    shown = _visual_embeds(engine, question)
-    for piece, rows in zip(pieces, embeds, strict=True):
-        if piece.visual.stop:
-            rows[piece.visual] = next(shown)
-    logits = arena.prefill(
-        np.concatenate(embeds),
-        np.concatenate([piece.positions for piece in pieces], axis=1),
-        pieces[-1].next_pos,
-    )
+    arena, logits = _prefilled(engine, question, len(answer))
     return np.stack([logits.copy(), *_steps(arena, answer[:-1])])
+
+
+def own_logits(engine: Engine, question: Question, count: int) -> tuple[list[int], NDArray[np.float32]]:
+    """Have the bundle answer, always by its first choice, until it ends its turn or has said so much.
+
+    Returns:
+        The n tokens, at most ``count``, and the logits that chose them, shape (n, rows that tokens use).
+    """
+    tokens = engine.bundle.manifest.tokens
+    arena, logits = _prefilled(engine, question, count)
+    said: list[int] = []
+    rows: list[NDArray[np.float32]] = []
+    while True:
+        rows.append(logits[: tokens.vocab_used].copy())
+        said.append(int(rows[-1].argmax()))
+        if len(said) == count or said[-1] in tokens.eos:
+            return said, np.stack(rows)
+        logits = arena.step(said[-1])
 
 
 def greedy_answer(engine: Engine, question: Question, count: int) -> list[int]:
@@ -89,6 +96,23 @@ def greedy_answer(engine: Engine, question: Question, count: int) -> list[int]:
         reply = fork.ask(question.prompt, schema=None, max_tokens=count, circles=True)
     end = [engine.bundle.manifest.tokens.eos[0]] if reply.finish == "stop" else []
     return [*reply.tokens, *end]
+
+
+def _prefilled(engine: Engine, question: Question, room: int) -> tuple[Arena, NDArray[np.float32]]:
+    """Return an arena that holds a question, with room for an answer, and the logits behind it: a view."""
+    pieces = _pieces(engine, question)
+    arena = engine.parts.decoder.arena(sum(len(piece.ids) for piece in pieces) + room)
+    embeds = [engine.parts.decoder.embed(piece.ids) for piece in pieces]
+    shown = _visual_embeds(engine, question)
+    for piece, rows in zip(pieces, embeds, strict=True):
+        if piece.visual.stop:
+            rows[piece.visual] = next(shown)
+    logits = arena.prefill(
+        np.concatenate(embeds),
+        np.concatenate([piece.positions for piece in pieces], axis=1),
+        pieces[-1].next_pos,
+    )
+    return arena, logits
 
 
 def _pieces(engine: Engine, question: Question) -> list[Piece]:

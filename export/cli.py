@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
-from edge.errors import EdgeError
+from edge.errors import ConfigError, EdgeError
 from export.recipes import known_recipes, load_recipe
 from export.verify import verify_command
 
@@ -43,21 +43,66 @@ def convert_command(
     out: Annotated[Path, typer.Argument(help="Directory of the bundle; must not exist yet.")],
     *,
     recipe: Annotated[
-        str, typer.Option(help=f"One of {', '.join(known_recipes())}, or the path of a .toml file.")
-    ] = "int4",
+        str,
+        typer.Option(
+            help="auto: the fastest that is close enough to float32 on --clips, by measurement. Or names in the order "
+            f"of your preference, such as w8a8,int4. Or one name, which is taken as it is: {', '.join(known_recipes())}, "
+            "or the path of a .toml file."
+        ),
+    ] = "auto",
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            help="Video or folder of videos to measure on, best of your own camera; drawn ones otherwise."
+        ),
+    ] = None,
+    max_kl: Annotated[
+        float | None,
+        typer.Option(
+            help="How far a measured recipe may be from float32: mean KL, nats.", min=0.0, metavar="NATS"
+        ),
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
     note: Annotated[
         str, typer.Option(help="Shown wherever the model's words are, for example: random weights.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Convert a Qwen3.5 checkpoint to a bundle. Needs no torch, and memory for a few matrices only."""
+    """Convert a Qwen3.5 checkpoint to a bundle, without torch.
+
+    One named recipe takes seconds and memory for a few matrices. Measuring takes minutes, four bytes a parameter of disk
+    while it lasts, and as much memory as the bundle when it runs.
+    """
     _require_extra()
+    from export.calibration import clips as find_clips
+    from export.choice import MAX_KL, candidates, choose
     from export.convert import convert
 
     begun = time.monotonic()
-    with _progress() as progress:
-        made = convert(source, out, load_recipe(recipe), revision=revision, note=note, progress=progress)
+    measured = recipe == "auto" or "," in recipe
+    if not measured and (clips is not None or max_kl is not None):
+        raise ConfigError(
+            "--clips and --max-kl belong to recipes that are measured",
+            evidence=[f"--recipe {recipe} is taken as it is"],
+            next_step=f"Leave them out, or let it be measured: --recipe {recipe},int8",
+        )
+    choice = None
+    if measured:
+        limit = MAX_KL if max_kl is None else max_kl
+        made, choice = choose(
+            source,
+            out,
+            candidates(recipe),
+            find_clips(clips),
+            stage=_progress,
+            max_kl=limit,
+            revision=revision,
+            note=note,
+        )
+    else:
+        wanted = load_recipe(recipe)
+        with _progress("converting") as progress:
+            made = convert(source, out, wanted, revision=revision, note=note, progress=progress)
     seconds, peak_mib = time.monotonic() - begun, _peak_mib()
     size = sum(entry.size for entry in made.bundle.manifest.files.values())
     if as_json:
@@ -70,12 +115,15 @@ def convert_command(
             "seconds": round(seconds, 1),
             "peak_mib": round(peak_mib, 1),
             "unexpected": list(made.unexpected),
+            **({"choice": choice.dump()} if choice else {}),
         }
         _print(json.dumps(result))
         return
     if made.unexpected:
         named = ", ".join(made.unexpected[:3]) + (" ..." if len(made.unexpected) > 3 else "")
         _print(f"{len(made.unexpected)} tensors of the checkpoint are not part of the model: {named}")
+    if choice:
+        _print(f"{choice.table()}\n")
     _print(f"{out}: {size / _MIB:,.1f} MiB in {seconds:.1f} s, peak memory {peak_mib:,.0f} MiB")
 
 
@@ -119,10 +167,10 @@ def _require_extra() -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress(work: str) -> Iterator[Progress]:
     """Yield who hears of progress: a bar on a terminal, else a line every tenth, on standard error either way."""
     if not sys.stderr.isatty():
-        yield _Lines().tell
+        yield _Lines(work).tell
         return
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -135,23 +183,24 @@ def _progress() -> Iterator[Progress]:
         TextColumn("{task.description}", markup=False),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("opening the checkpoint", total=None)
+        task = bar.add_task(_printable(work), total=None)
         yield lambda name, done, total: bar.update(
-            task, description=_printable(name), completed=done, total=total
+            task, description=_printable(f"{work}: {name}"), completed=done, total=total
         )
 
 
 class _Lines:
     """Progress as lines, for logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: str) -> None:
+        self._work = work
         self._tenth = 0
 
     def tell(self, _name: str, done: int, total: int) -> None:
         tenth = done * 10 // total
         if tenth > self._tenth:
             self._tenth = tenth
-            sys.stderr.write(f"converting: {tenth * 10} %\n")
+            sys.stderr.write(_printable(f"{self._work}: {tenth * 10} %\n"))
 
 
 def _peak_mib() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any, Final
 from edge.errors import BundleError
 from edge.model.bundle import Bundle, open_bundle
 from edge.model.manifest import State
+from export.bundle import CHOICE
 from export.checkpoint.names import EMBEDDING, HEAD, TEXT, VISION
 
 _MIB: Final = 1 << 20
@@ -40,6 +42,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "software": manifest.software,
         "model": manifest.model.model_dump(),
         "recipe": manifest.recipe.model_dump(),
+        "choice": _reason(path),
         "runtime": manifest.runtime.model_dump(),
         "size": sum(entry.size for entry in manifest.files.values()),
         "files": {name: entry.size for name, entry in sorted(manifest.files.items())},
@@ -78,6 +81,7 @@ def render(found: dict[str, Any]) -> str:
             }
         ),
         f"recipe {found['recipe']['name']}, {found['size'] / _MIB:,.1f} MiB",
+        *([f"  {found['choice']}"] if found["choice"] else []),
         *_rows(
             {
                 kind: f"{size / _MIB:8,.1f} MiB  {precision.get(kind, 'float32')}"
@@ -105,6 +109,14 @@ def _rows(values: dict[str, Any]) -> Iterator[str]:
     for key, value in values.items():
         text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         yield f"  {key:<{width}}  {text}"
+
+
+def _reason(path: Path) -> str:
+    """Return why the recipe was taken, where `export.choice` took it and its report still lies there."""
+    try:
+        return str(json.loads((path / CHOICE).read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _bytes(state: State) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -263,6 +265,19 @@ def failures(report: Report, *, exact: bool, max_kl: float | None) -> list[str]:
     if max_kl is not None and not report.kl_mean <= max_kl:
         found.append(f"mean KL is {report.kl_mean:.2e} nats, more than --max-kl {max_kl:g}")
     return found
+
+
+def strict_json(data: dict[str, Any], *, indent: int | None = None) -> str:
+    """Return JSON as the standard has it: an infinite error becomes null."""
+    return json.dumps(_finite(data), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

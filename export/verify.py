@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,16 +131,20 @@ def _line(step: str) -> None:
 
 def _store(path: Path, data: dict[str, Any]) -> None:
     """Put the report beside the manifest; a bundle that cannot be written to keeps its old one."""
+    from export import parity
+
     aside = path.with_name(f".{path.name}.new")
     try:
-        aside.write_text(strict_json(data, indent=1) + "\n", encoding="utf-8")
+        aside.write_text(parity.strict_json(data, indent=1) + "\n", encoding="utf-8")
         aside.replace(path)
     except OSError as error:
         sys.stderr.write(f"note: {path} was not written: {error}\n")
 
 
 def _finish(data: dict[str, Any], table: str, faults: list[str], *, as_json: bool) -> None:
-    sys.stdout.write((strict_json(data) if as_json else table) + "\n")
+    from export import parity
+
+    sys.stdout.write((parity.strict_json(data) if as_json else table) + "\n")
     sys.stdout.flush()
     if faults:
         raise ModelError(
@@ -150,16 +152,3 @@ def _finish(data: dict[str, Any], table: str, faults: list[str], *, as_json: boo
             evidence=faults,
             next_step="Convert it again; if this stays, take a recipe of higher precision, or report it.",
         )
-
-
-def strict_json(data: dict[str, Any], *, indent: int | None = None) -> str:
-    """Return JSON as the standard has it: an infinite error becomes null."""
-    return json.dumps(_finite(data), indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

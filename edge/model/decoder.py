@@ -66,23 +66,29 @@ class Decoder:
         chunk: Tokens of one prefill run, None for `CHUNK`; it changes speed and memory and, but for rounding, nothing
             else.
         prepared: Where packed weights may lie.
+        packed: As in `edge.model.sessions.session_options`.
 
     Raises:
         BundleError: A graph cannot be loaded or is not the manifest's.
     """
 
     def __init__(
-        self, bundle: Bundle, *, threads: int, chunk: int | None = None, prepared: Prepared | None = None
+        self,
+        bundle: Bundle,
+        *,
+        threads: int,
+        chunk: int | None = None,
+        prepared: Prepared | None = None,
+        packed: bool = True,
     ) -> None:
         self.manifest = bundle.manifest
         self.chunk = chunk or CHUNK
         graphs = bundle.manifest.graphs
         self.embed_session = open_session(bundle, graphs.embed, threads=threads)  # a look-up: nothing to pack
-        self.session = open_session(bundle, graphs.decoder, threads=threads, prepared=prepared)
+        how: dict[str, Any] = {"threads": threads, "prepared": prepared, "packed": packed}
+        self.session = open_session(bundle, graphs.decoder, **how)
         second = graphs.prefill
-        self.prefill_session: Any = second and open_session(
-            bundle, second, threads=threads, prepared=prepared
-        )
+        self.prefill_session: Any = second and open_session(bundle, second, **how)
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the embeddings of token ids, shape (n, hidden)."""

@@ -35,13 +35,21 @@ class Engine:
         cache: Directory in which packed weights are kept: the first engine of a bundle writes them, which takes some
             seconds and two to three times the bundle's size; later ones load faster and take less memory. None keeps
             nothing.
+        packed: False leaves the weights where they are mapped from, instead of copying them into the order that kernels
+            want: for float32, which loses little speed by it; quantised products become fifty times slower.
 
     Raises:
         BundleError: A file of the bundle cannot be used.
     """
 
     def __init__(
-        self, bundle: Bundle, *, threads: int = 0, chunk: int | None = None, cache: Path | None = None
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 0,
+        chunk: int | None = None,
+        cache: Path | None = None,
+        packed: bool = True,
     ) -> None:
         self.bundle = bundle
         manifest = bundle.manifest
@@ -49,8 +57,8 @@ class Engine:
         self.tokenizer = Tokenizer(bundle.path / TOKENIZER, vocab_used=manifest.tokens.vocab_used)
         grammars = Grammars(self.tokenizer.json, manifest.tokens)  # builds its tables while the sessions load
         prepared = None if cache is None else _prepared(bundle, cache, threads)
-        vision = VisionTower(bundle, threads=threads, prepared=prepared)
-        decoder = Decoder(bundle, threads=threads, chunk=chunk, prepared=prepared)
+        vision = VisionTower(bundle, threads=threads, prepared=prepared, packed=packed)
+        decoder = Decoder(bundle, threads=threads, chunk=chunk, prepared=prepared, packed=packed)
         self._parts: Parts | None = Parts(manifest, self.tokenizer, grammars, vision, decoder)
 
     def __enter__(self) -> Self:

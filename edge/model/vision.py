@@ -80,15 +80,18 @@ class VisionTower:
         bundle: A checked bundle.
         threads: Threads for one operator, >= 1.
         prepared: Where packed weights may lie.
+        packed: As in `edge.model.sessions.session_options`.
 
     Raises:
         BundleError: The graph cannot be loaded or is not the manifest's.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int, prepared: Prepared | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int, prepared: Prepared | None = None, packed: bool = True
+    ) -> None:
         self._vision = bundle.manifest.vision
         graph = bundle.manifest.graphs.vision
-        self._session = open_session(bundle, graph, threads=threads, prepared=prepared)
+        self._session = open_session(bundle, graph, threads=threads, prepared=prepared, packed=packed)
         self._tables: dict[Size, Tables] = {}
 
     def batch(self, size: Size) -> int:

@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "edge.daemon": ("edge.daemon", "edge.pipeline", *STAGES, *BASE),
     "edge": ("edge",),
     "export.demo": ("edge", "export"),
+    "export.calibration": ("export", "edge.demo", "edge.model", "edge.records", "edge.errors"),
     "export": ("export", "edge.model", "edge.messages", "edge.records", "edge.errors"),
 }
 # Where a foreign library may be imported; elsewhere in edge and export it may not.

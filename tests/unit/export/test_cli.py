@@ -119,6 +119,8 @@ def test_a_snapshot_in_the_hubs_cache_is_converted_offline(source: Path, tmp_pat
         "convert",
         "Qwen/Qwen3.5-0.8B",
         tmp_path / "out",
+        "--recipe",
+        "int4",
         HF_HUB_OFFLINE="1",
         HF_HUB_CACHE=str(tmp_path / "hub"),
     )
@@ -128,7 +130,9 @@ def test_a_snapshot_in_the_hubs_cache_is_converted_offline(source: Path, tmp_pat
 
 
 def test_a_disk_that_refuses_is_one_error_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
-    limited = f"ulimit -f 64 && exec {sys.executable} -m export convert {source} {tmp_path / 'out'}"
+    limited = (
+        f"ulimit -f 64 && exec {sys.executable} -m export convert {source} {tmp_path / 'out'} --recipe int4"
+    )
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "out cannot be written" in done.stderr
@@ -148,7 +152,9 @@ def stalled(source: Path, out: Path) -> Iterator[tuple[subprocess.Popen[bytes], 
     except BlockingIOError:
         os.set_blocking(write, True)
     process = subprocess.Popen(
-        [*COMMAND, "convert", str(source), str(out)], stderr=write, stdout=subprocess.DEVNULL
+        [*COMMAND, "convert", str(source), str(out), "--recipe", "int4"],
+        stderr=write,
+        stdout=subprocess.DEVNULL,
     )
     os.close(write)
     try:
@@ -190,7 +196,7 @@ def test_a_killed_conversion_leaves_no_bundle_and_the_next_one_clears_up(
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".out.partial-")
     assert not (left / "manifest.json").exists()
-    assert run("convert", source, out).returncode == 0
+    assert run("convert", source, out, "--recipe", "int4").returncode == 0
     assert list(tmp_path.iterdir()) == [out]
     open_bundle(out, full=True)
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export import parity
-from export.verify import strict_json
 
 FINE = parity.Logits(positions=4, error=1e-6, kl_mean=1e-9, kl_max=2e-9, top1=1.0, top5=1.0)
 CASE = parity.Case(
@@ -122,7 +121,7 @@ def test_a_bfloat16_reference_judges_less_strictly() -> None:
 
 def test_the_report_is_strict_json_and_a_table_with_every_case() -> None:
     broken = report(logits=replace(FINE, error=math.inf, kl_mean=math.nan))
-    read = json.loads(strict_json(broken.dump(["changed: broken"])))
+    read = json.loads(parity.strict_json(broken.dump(["changed: broken"])))
     assert (read["schema"], read["passed"]) == (parity.SCHEMA, False)
     assert read["error"] is None
     assert read["cases"][0]["logits"]["kl_mean"] == 1e-9
