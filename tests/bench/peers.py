@@ -1,105 +1,144 @@
 """Ours beside llama.cpp and transformers on the same dimensions and the same clip, in turn, as ratios.
 
-usage: python -m tests.bench.peers --bundle BUNDLE --llama BIN_DIR --gguf Q4_0.gguf Q8_0.gguf
-       [--rounds 5] [--depths 0 8192] [--job --video CLIP --llama-video CLIP_480 --mmproj FILE --checkpoint DIR]
+usage: python -m tests.bench.peers --bundle BUNDLE --llama BIN_DIR --gguf Q4_0.gguf Q8_0.gguf [--rounds 5] [--threads 2]
+       [--depths 0 8192] [--decode-depths 4096]
+       [--job --video CLIP --llama-video CLIP_480 --mmproj FILE [--ffmpeg DIR] [--checkpoint DIR] [--seconds 60] [--tokens 150]]
 
-Prefill of 512 tokens at each depth: our prefill graph, then `llama-bench` with each file, round by round (A B C A B C ...).
-With --job also the whole job: `edge summarize`, `llama-mtmd-cli --video` (bench README: how its clip was made), and
-`tests.bench.transformers_job`. Ratios are medians of ratios within a round. The last line is JSON.
+Prefill of 512 tokens at each depth: our graph for prefill, then `llama-bench` with each file, round by round (A B C A B C ...).
+Decode of single tokens likewise, beside the first file. With --job also the whole job: `tests.bench.our_job`,
+`llama-mtmd-cli --video` (bench README: how its clip was made; it ends after one answer), and `tests.bench.transformers_job`.
+Ratios are medians of ratios within a round. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
 
-from edge.model.bundle import open_bundle
+from edge.model.bundle import Bundle, open_bundle
 from tests.bench.roofline import decoder_feeds
 
 TOKENS: Final = 512
+STEPS: Final = 32  # single tokens of one measurement
 PROMPT: Final = (
     "Summarise what happened in this video in three sentences, then list the events with their times."
 )
 
 
-def ours_tok_s(bundle_path: Path, depth: int, threads: int) -> float:
-    """Return tokens a second of our prefill graph, the better of two runs after one to warm up."""
+def ours_tok_s(bundle: Bundle, tokens: int, depth: int, threads: int) -> float:
+    """Return tokens a second of our graph for so many tokens at once; the better of two turns after one to warm up."""
     import onnxruntime as ort
 
     from edge.model.sessions import session_options
 
-    bundle = open_bundle(bundle_path)
-    graph = bundle.manifest.graphs.prefill or bundle.manifest.graphs.decoder
+    second = bundle.manifest.graphs.prefill if tokens > 1 else None
+    graph, runs = second or bundle.manifest.graphs.decoder, 1 if tokens > 1 else STEPS
     options = session_options(threads)
     session = ort.InferenceSession(str(bundle.path / graph.file), options, providers=["CPUExecutionProvider"])
-    run = decoder_feeds(bundle, TOKENS, depth)(session)
+    run = decoder_feeds(bundle, tokens, depth)(session)
     run()
     found = []
     for _ in range(2):
         began = time.perf_counter()
-        run()
-        found.append(TOKENS / (time.perf_counter() - began))
+        for _ in range(runs):
+            run()
+        found.append(runs * tokens / (time.perf_counter() - began))
     return max(found)
 
 
-def llama_tok_s(binaries: Path, model: Path, depth: int, threads: int) -> float:
-    """Return what llama-bench says of one file; it warms up by itself."""
-    options = ["-p", str(TOKENS), "-n", "0", "-d", str(depth), "-r", "2", "-ngl", "0", "-o", "json"]
-    command = [str(binaries / "llama-bench"), "-m", str(model), "-t", str(threads), *options]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def llama_tok_s(binaries: Path, model: Path, tokens: int, depth: int, threads: int) -> float:
+    """Return what llama-bench says of one file, of prefill or of single tokens; it warms up by itself."""
+    what = ["-p", str(tokens), "-n", "0"] if tokens > 1 else ["-p", "0", "-n", str(STEPS)]
+    command = [str(binaries / "llama-bench"), "-m", str(model), "-t", str(threads), *what, "-d", str(depth)]
+    said = subprocess.run(
+        [*command, "-r", "2", "-ngl", "0", "-o", "json"], check=True, capture_output=True, text=True
+    ).stdout
     return float(max(json.loads(said)[0]["samples_ts"]))
-
-
-def timed(command: list[str]) -> float:
-    """Return wall seconds of a command that must succeed."""
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - began
 
 
 def job_commands(given: argparse.Namespace) -> dict[str, list[str]]:
     """Return the whole job as each of them does it."""
-    python = sys.executable
+    size = ["--seconds", str(given.seconds), "--tokens", str(given.tokens), "--threads", str(given.threads)]
+    python = [sys.executable, "-m"]
+    llama = [str(given.llama / "llama-mtmd-cli"), "-m", str(given.gguf[0]), "--mmproj", str(given.mmproj)]
+    llama += ["--video", str(given.llama_video), "--video-fps", "8", "--chat-template", "chatml"]
+    llama += ["--video-ffmpeg-dir", str(given.ffmpeg)] if given.ffmpeg else []
+    llama += ["-t", str(given.threads), "-c", "16384", "--temp", "0", "--ignore-eos", "-n", str(given.tokens)]
     commands = {
-        "ours": [
-            python,
-            "-m",
-            "edge",
-            "summarize",
-            str(given.video),
-            "--bundle",
-            str(given.bundle),
-            "--json",
-        ],
-        "llama.cpp": [
-            *[str(given.llama / "llama-mtmd-cli"), "-m", str(given.gguf[0]), "--mmproj", str(given.mmproj)],
-            *["--video", str(given.llama_video), "--video-fps", "8", "--chat-template", "chatml"],
-            *(["--video-ffmpeg-dir", str(given.ffmpeg)] if given.ffmpeg else []),
-            *[
-                "-t",
-                str(given.threads),
-                "-c",
-                "16384",
-                "--temp",
-                "0",
-                "--ignore-eos",
-                "-n",
-                "150",
-                "-p",
-                PROMPT,
-            ],
-        ],
+        "ours": [*python, "tests.bench.our_job", str(given.video), str(given.bundle), *size],
+        "llama.cpp": [*llama, "-p", PROMPT],
     }
     if given.checkpoint:
-        job = ["-m", "tests.bench.transformers_job", str(given.video), str(given.checkpoint)]
-        commands["transformers"] = [python, *job, "--threads", str(given.threads)]
+        job = ["tests.bench.transformers_job", str(given.video), str(given.checkpoint)]
+        commands["transformers"] = [*python, *job, *size]
     return commands
+
+
+def timed(command: list[str]) -> dict[str, Any]:
+    """Run a command that must succeed; return its wall seconds, its peak memory, and what it says of its own stages."""
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - began
+        log.seek(0)
+        said = log.read()
+    if process.returncode:
+        sys.stderr.write(said[-2000:])
+        sys.exit(f"{command[0]} failed with {process.returncode}")
+    found: dict[str, Any] = {"seconds": round(seconds, 1), "peak_mib": round(usage.ru_maxrss / 1024)}
+    encoded = [int(ms) for ms in re.findall(r"batch encoding done in (\d+) ms", said)]
+    if encoded:
+        found["stages"] = {"vision": round(sum(encoded) / 1e3, 1), "pairs": len(encoded)}
+    for line in said.splitlines():
+        if line.startswith('{"peer"'):
+            found["stages"] = json.loads(line)
+    return found
+
+
+def compare(given: argparse.Namespace, bundle: Bundle, tokens: int, depth: int) -> dict[str, Any]:
+    """Measure one number of tokens at one depth, in turn."""
+    rivals = given.gguf if tokens > 1 else given.gguf[:1]
+    rows: dict[str, list[float]] = {}
+    for _ in range(given.rounds):
+        rows.setdefault("ours", []).append(ours_tok_s(bundle, tokens, depth, given.threads))
+        for model in rivals:
+            found = llama_tok_s(given.llama, model, tokens, depth, given.threads)
+            rows.setdefault(model.stem, []).append(found)
+    theirs = [max(values) for values in zip(*(rows[model.stem] for model in rivals), strict=True)]
+    ratios = [one / other for one, other in zip(rows["ours"], theirs, strict=True)]
+    return {
+        **{f"{name}_tok_s": round(statistics.median(values), 1) for name, values in rows.items()},
+        "ratio": round(statistics.median(ratios), 2),
+        "ratios": [round(ratio, 2) for ratio in ratios],
+    }
+
+
+def whole_job(given: argparse.Namespace) -> dict[str, Any]:
+    """Run the whole job in turn; a line for every run on standard error."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(given.rounds):
+        for name, command in job_commands(given).items():
+            runs.setdefault(name, []).append(timed(command))
+            sys.stderr.write(f"{name}: {json.dumps(runs[name][-1])}\n")
+    result: dict[str, Any] = {}
+    for name, found in runs.items():
+        result[f"{name}_s"] = statistics.median(run["seconds"] for run in found)
+        result[f"{name}_peak_mib"] = max(run["peak_mib"] for run in found)
+        ratios = [run["seconds"] / ours["seconds"] for run, ours in zip(found, runs["ours"], strict=True)]
+        if name != "ours":
+            result[f"ratio_{name}"] = round(statistics.median(ratios), 2)
+    return result
 
 
 def main() -> None:
@@ -111,12 +150,19 @@ def main() -> None:
     parser.add_argument(
         "--llama", type=Path, required=True, help="directory of llama-bench and llama-mtmd-cli"
     )
-    parser.add_argument("--gguf", type=Path, nargs="+", required=True, help="the job uses the first")
+    parser.add_argument(
+        "--gguf", type=Path, nargs="+", required=True, help="decode and the job use the first"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--depths", type=int, nargs="+", default=[0, 8192])
+    parser.add_argument("--depths", type=int, nargs="*", default=[0, 8192])
+    parser.add_argument("--decode-depths", type=int, nargs="*", default=[4096])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--job", action="store_true", help="the whole job, too: minutes a round")
     parser.add_argument("--video", type=Path)
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="of the video, and so long is --llama-video"
+    )
+    parser.add_argument("--tokens", type=int, default=150, help="of each answer")
     parser.add_argument("--llama-video", type=Path)
     parser.add_argument("--ffmpeg", type=Path, help="directory of the ffmpeg that llama.cpp is to use")
     parser.add_argument("--mmproj", type=Path)
@@ -124,32 +170,16 @@ def main() -> None:
     given = parser.parse_args()
     if given.job and not (given.video and given.llama_video and given.mmproj):
         parser.error("--job needs --video, --llama-video and --mmproj")
+    bundle = open_bundle(given.bundle)
     result: dict[str, Any] = {"rounds": given.rounds, "bundle": str(given.bundle)}
-    for depth in given.depths:
-        rows: dict[str, list[float]] = {}
-        for _ in range(given.rounds):
-            rows.setdefault("ours", []).append(ours_tok_s(given.bundle, depth, given.threads))
-            for model in given.gguf:
-                found = llama_tok_s(given.llama, model, depth, given.threads)
-                rows.setdefault(model.stem, []).append(found)
-        theirs = [max(values) for values in zip(*(rows[model.stem] for model in given.gguf), strict=True)]
-        ratios = [one / other for one, other in zip(rows["ours"], theirs, strict=True)]
-        result[f"prefill@{depth}"] = {
-            **{f"{name}_tok_s": round(statistics.median(values), 1) for name, values in rows.items()},
-            "ratio": round(statistics.median(ratios), 2),
-            "ratios": [round(ratio, 2) for ratio in ratios],
-        }
-        sys.stdout.write(f"prefill {TOKENS} at {depth}: {result[f'prefill@{depth}']}\n")
+    result["recipe"] = bundle.manifest.recipe.name
+    for name, tokens, depths in (("prefill", TOKENS, given.depths), ("decode", 1, given.decode_depths)):
+        for depth in depths:
+            result[f"{name}@{depth}"] = compare(given, bundle, tokens, depth)
+            sys.stdout.write(f"{name} of {tokens} at {depth}: {result[f'{name}@{depth}']}\n")
+            sys.stdout.flush()
     if given.job:
-        commands = job_commands(given)
-        seconds: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(given.rounds):
-            for name, command in commands.items():
-                seconds[name].append(timed(command))
-        result["job"] = {f"{name}_s": round(statistics.median(values), 1) for name, values in seconds.items()}
-        for name in commands.keys() - {"ours"}:
-            pairs = zip(seconds[name], seconds["ours"], strict=True)
-            result["job"][f"ratio_{name}"] = round(statistics.median(one / ours for one, ours in pairs), 2)
+        result["job"] = whole_job(given)
         sys.stdout.write(f"whole job: {result['job']}\n")
     sys.stdout.write(json.dumps(result) + "\n")
 

@@ -44,16 +44,18 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Of one run of a graph: int8 and float32 operations, bytes of weights (each read once)."""
+    """Of one run of a graph: int8 and float32 operations, bytes of weights and of states, each read once and written once."""
 
     int8: float
     float32: float
     weight_bytes: float
+    state_bytes: float
 
     def limit_s(self, machine: Machine) -> float:
         """Return the least seconds that a machine needs."""
         return max(
-            self.int8 / machine.int8 + self.float32 / machine.float32, self.weight_bytes / machine.bandwidth
+            self.int8 / machine.int8 + self.float32 / machine.float32,
+            (self.weight_bytes + self.state_bytes) / machine.bandwidth,
         )
 
 
@@ -133,6 +135,9 @@ def profiled(
             run()
         events = json.loads(Path(watched.end_profiling()).read_text(encoding="utf-8"))
     nodes = [event for event in events if event.get("name", "").endswith("_kernel_time")]
+    nodes = [
+        event for event in nodes if event["args"]["op_name"] != "If"
+    ]  # what is in it is counted by itself
     nodes = nodes[len(nodes) // (rounds + 1) :]  # without the first run
     found: collections.Counter[str] = collections.Counter()
     for event in nodes:
@@ -199,7 +204,10 @@ def work(bundle: Bundle, graph: Graph, rows: int, context: int) -> Work:
     for tensor in model.graph.initializer:
         entry = {item.key: item.value for item in tensor.external_data}
         sizes[tensor.name] = int(entry.get("length", len(tensor.raw_data)))
-    int8 = float32 = weights = 0.0
+    int8 = float32 = weights = moved = 0.0
+    turned: set[str] = set()
+    turns = [shape[0] for name, shape in shapes.items() if name.startswith("turn.")]
+    products = {name for name in shapes if not name.startswith("turn.")}
     states = {state.input: state for state in bundle.manifest.states}
     for node in model.graph.node:
         attributes = {attribute.name: attribute.i for attribute in node.attribute}
@@ -208,8 +216,14 @@ def work(bundle: Bundle, graph: Graph, rows: int, context: int) -> Work:
         if node.op_type == "MatMulNBits":
             int8 += 2.0 * last * attributes["K"] * attributes["N"]
         elif node.op_type == "MatMulIntegerToFloat":
-            int8 += 2.0 * last * np.prod(shapes[node.input[1]])
-        elif node.op_type in {"MatMul", "FusedMatMul"} and node.input[1] in shapes:
+            inputs, outputs = shapes[node.input[1]]
+            int8 += 2.0 * last * inputs * outputs
+            if (
+                node.input[0] not in turned
+            ):  # inputs are turned in runs before they are rounded, once for all their products
+                turned.add(node.input[0])
+                float32 += 2.0 * last * inputs * max((n for n in turns if inputs % n == 0), default=0)
+        elif node.op_type in {"MatMul", "FusedMatMul"} and node.input[1] in products:
             float32 += 2.0 * last * np.prod(shapes[node.input[1]])
         elif node.op_type == "GroupQueryAttention":
             size = int(states[node.input[3]].shape[-1])
@@ -219,7 +233,15 @@ def work(bundle: Bundle, graph: Graph, rows: int, context: int) -> Work:
         elif node.op_type == "MultiHeadAttention":
             patches = PATCH_GRID[0] * PATCH_GRID[1]
             float32 += 4.0 * rows * patches * bundle.manifest.vision.head_dim * attributes["num_heads"]
-    return Work(int8, float32, weights)
+    for state in bundle.manifest.states:
+        if graph is not bundle.manifest.graphs.vision:
+            shape = [context if dim == "M" else int(dim) for dim in state.shape]
+            moved += (
+                float(np.prod(shape))
+                * np.dtype(NUMPY[state.dtype]).itemsize
+                * (1 if state.kind == "kv" else 2)
+            )
+    return Work(int8, float32, weights, moved)
 
 
 def main() -> None:
@@ -266,6 +288,7 @@ def main() -> None:
             "int8_mop": round(float(counted.int8 / units / 1e6), 1),
             "float32_mflop": round(float(counted.float32 / units / 1e6), 1),
             "weight_mb_per_run": round(counted.weight_bytes / 1e6, 1),
+            "state_mb_per_run": round(counted.state_bytes / 1e6, 1),
         }
         write(f"\n{name} ({graph.file}, {rows} rows): {result[name]}\n")
         total = sum(operators.values())

@@ -1,6 +1,7 @@
 """The whole job with transformers on the CPU, for the README's baseline: one clip, one prefill, two answers.
 
-usage: python -m tests.bench.transformers_job VIDEO CHECKPOINT [--tokens 150] [--dtype bfloat16] [--chunk 2048]
+usage: python -m tests.bench.transformers_job VIDEO CHECKPOINT [--seconds 60] [--tokens 150] [--dtype bfloat16]
+       [--chunk 2048] [--threads 2]
 
 The same pictures as ours (the grid of `edge.capture`), the checkpoint's own processor and template, the vision tower in
 batches of pairs, the clip prefilled once in chunks, its cache copied for each prompt, greedy tokens. The last line is
@@ -32,8 +33,8 @@ PROMPTS = (
 )
 
 
-def pictures(video: Path) -> Any:
-    """Return the clip's pictures at the size that transformers' own rule gives, uint8 (n, H, W, 3)."""
+def pictures(video: Path, seconds: float) -> Any:
+    """Return the pictures of the first seconds at the size that transformers' own rule gives a whole clip, uint8 (n, H, W, 3)."""
     from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 
     ticks = round(FPS * SECONDS)
@@ -43,7 +44,7 @@ def pictures(video: Path) -> Any:
         return Size(height, width)
 
     with FileClip(
-        video, start_s=0, seconds=SECONDS, fps=FPS, size_for=size_for, resize=scale, scale="exact"
+        video, start_s=0, seconds=seconds, fps=FPS, size_for=size_for, resize=scale, scale="exact"
     ) as clip:
         return np.concatenate([pair.frames for pair in clip.pairs()])
 
@@ -138,6 +139,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("video", type=Path)
     options.add_argument("checkpoint", type=Path)
+    options.add_argument("--seconds", type=float, default=SECONDS)
     options.add_argument("--tokens", type=int, default=150)
     options.add_argument("--dtype", default="bfloat16")
     options.add_argument("--chunk", type=int, default=2048)
@@ -150,7 +152,7 @@ def main() -> None:
 
     torch.set_num_threads(given.threads)
     clock, begun = time.perf_counter, time.perf_counter()
-    frames = pictures(given.video)
+    frames = pictures(given.video, given.seconds)
     video_s = clock() - begun
     job = Job(given.checkpoint, frames, given.dtype)
     seconds = {"video": video_s, "load": clock() - begun - video_s}
