@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import EdgeError
+from edge.errors import ConfigError, EdgeError
 from edge.model.bundle import Bundle
 from edge.model.engine import Engine
 from edge.model.heap import trim
@@ -32,7 +32,7 @@ from export import parity
 from export.bundle import CHOICE, Aside
 from export.calibration import Clip, questions
 from export.candidate import own_logits, teacher_logits
-from export.checkpoint.source import open_checkpoint
+from export.checkpoint.source import LOCAL, open_checkpoint
 from export.convert import Converted, Progress, convert
 from export.recipes import Recipe, load_recipe
 
@@ -128,10 +128,18 @@ def candidates(wanted: str) -> list[Recipe]:
     """Return the recipes that ``auto`` or a list of names with commas stands for, without the fallback.
 
     Raises:
-        ConfigError: There is no such recipe.
+        ConfigError: There is no such recipe, or two have one name.
     """
     names = RANKED if wanted == "auto" else [name.strip() for name in wanted.split(",") if name.strip()]
-    return [load_recipe(name) for name in names if name != FALLBACK]
+    found = [load_recipe(name) for name in names if name != FALLBACK]
+    known = [recipe.name for recipe in found]
+    if len({*known, FALLBACK}) <= len(known):
+        raise ConfigError(
+            "two recipes to choose from have one name",
+            evidence=[", ".join([*known, FALLBACK])],
+            next_step="Name each once; a recipe of your own needs a name of its own in its file.",
+        )
+    return found
 
 
 def choose(
@@ -165,12 +173,14 @@ def choose(
     """
     begun = time.monotonic()
     with Aside(out) as aside:
-        _require_room(aside.path, open_checkpoint(source, revision).parameters)
+        checkpoint = open_checkpoint(source, revision)
+        _require_room(aside.path, checkpoint.parameters)
+        pinned = None if checkpoint.revision == LOCAL else checkpoint.revision  # a branch may go on meanwhile
 
         def made(recipe: Recipe) -> Converted:
             with stage(f"{recipe.name}: converting") as progress:
                 place = aside.path / recipe.name
-                return convert(source, place, recipe, revision=revision, note=note, progress=progress)
+                return convert(source, place, recipe, revision=pinned, note=note, progress=progress)
 
         exact = made(load_recipe(_EXACT)).bundle
         expected = _Expected(exact, shown, aside.path)
@@ -193,17 +203,18 @@ def choose(
                 reason = f"{taken} is taken: its mean KL of {loss.kl_mean:.2g} nats is at most {max_kl:g}"
                 break
             held_to = tried[FALLBACK][1] if FALLBACK in tried else loss_of(load_recipe(FALLBACK))
-            if loss.error <= FACTOR * held_to.error:
+            if np.isfinite(loss.error) and loss.error <= FACTOR * held_to.error:
                 taken = recipe.name
                 times = f"{loss.error / held_to.error:.2f} times that of {FALLBACK}"
                 reason = f"{taken} is taken: its logit error is {times}, at most {FACTOR:g}"
                 break
             shutil.rmtree(tried[recipe.name][0].bundle.path)
-        fell_back = not reason
-        if fell_back:
-            if FALLBACK not in tried:
-                loss_of(load_recipe(FALLBACK))
-            names = ", ".join(recipe.name for recipe in ranked) or "nothing else"
+        fell_back = bool(ranked) and not reason
+        if not ranked:
+            loss_of(load_recipe(FALLBACK))
+            reason = f"{FALLBACK} is taken: no other was asked for"
+        elif fell_back:
+            names = ", ".join(recipe.name for recipe in ranked)
             reason = (
                 f"falls back to {FALLBACK} (eight bits in blocks): {names} lost more than {max_kl:g} nats, and had more"
                 f" than {FACTOR:g} times its logit error"

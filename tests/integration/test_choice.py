@@ -160,6 +160,9 @@ def test_the_recipes_to_choose_from_are_ranked_and_may_be_named() -> None:
     assert [recipe.name for recipe in choice.candidates("int4, w8a8,int8")] == ["int4", "w8a8"]
     with pytest.raises(ConfigError):
         choice.candidates("int4,none")
+    with pytest.raises(ConfigError) as caught:
+        choice.candidates("w8a8,int4,w8a8")
+    assert "one name" in caught.value.render()
 
 
 def test_too_little_room_is_told_before_the_work(tmp_path: Path) -> None:
