@@ -37,7 +37,7 @@ from export.convert import Converted, Progress, convert
 from export.recipes import Recipe, load_recipe
 
 RANKED: Final = ("w8a8-int4", "w8a8", "int4")
-"""By the seconds of a whole job, the fastest first (README: how fast)."""
+"""By the seconds of a whole job, the fastest first, as measured (README: how fast) and as counted (`tests.bench.count`)."""
 FALLBACK: Final = "int8"
 """Eight bits in blocks of 128: what every other recipe is held to, and what is left where none will do."""
 MAX_KL: Final = 0.05

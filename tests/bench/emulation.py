@@ -55,7 +55,7 @@ def cortex_a76(place: Path) -> list[str]:
     """Return the command that runs Python on the core of a Raspberry Pi 5; what it needs is fetched once.
 
     Args:
-        place: Where Debian's packages and the wheels are unpacked, some 200 MB.
+        place: Where Debian's packages and the wheels are unpacked, some 330 MB.
     """
     root, packages = place / "arm64", place / "wheels"
     if not (place / "fetched").exists():

@@ -1,5 +1,7 @@
 """Recipes that round by rows, turn inputs, or hold two copies of the layers: the model stays the model."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from edge.model.engine import Engine
 from export.candidate import Question, clip_pairs, teacher_logits
 from export.convert import convert
 from export.recipes import FLOAT32, WEIGHT_CLASSES, Recipe, load_recipe
-from tests import checkpoints, planted
+from tests import checkpoints, needs, planted
 
 EXACT = Recipe("exact", dict.fromkeys(WEIGHT_CLASSES, FLOAT32))
 ANSWER = (5, 6, 7, 8, 9, 10, 11, 12)
@@ -80,3 +82,13 @@ def test_the_turn_is_what_makes_rows_exact_enough(tmp_path: Path) -> None:
     turned = load_recipe("w8a8")
     plain = error(logits(source, replace(turned, name="plain", rotation=0), tmp_path), expected)
     assert plain > 1.5 * error(logits(source, turned, tmp_path), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_rows_are_as_exact_on_a_raspberry_pi_and_on_an_old_pc(tmp_path: Path) -> None:
+    """Emulated: real kernels of onnxruntime's ARM wheel, and of x86 without VNNI; needs the network once."""
+    for name in ("qemu-aarch64-static", "qemu-x86_64-static"):
+        needs.program(name, "qemu-user-static")
+    command = [sys.executable, "-m", "tests.bench.processors", str(tmp_path), "--recipes", "int8", "w8a8"]
+    assert subprocess.run([*command, "--factors", "50"], check=False).returncode == 0
