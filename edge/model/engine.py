@@ -13,6 +13,7 @@ from edge.model.bundle import Bundle
 from edge.model.decoder import Decoder
 from edge.model.fork import Fork, Parts, Reply
 from edge.model.grammar import Grammars
+from edge.model.heap import trim
 from edge.model.manifest import TOKENIZER, Graph
 from edge.model.pages import Turns, let_go
 from edge.model.prepared import Prepared
@@ -64,6 +65,7 @@ class Engine:
             self.tokenizer = reading.result()
         grammars = Grammars(self.tokenizer, manifest.tokens)
         turns = _turns(bundle, prepared)
+        trim()  # packing weights, and reading a vocabulary, leave free pages behind
         self._parts: Parts | None = Parts(manifest, self.tokenizer, grammars, vision, decoder, turns)
 
     def __enter__(self) -> Self:
