@@ -1,4 +1,4 @@
-"""Checkpoint to bundle: opens the source, builds the three graphs, writes the manifest, verifies, renames."""
+"""Checkpoint to bundle: opens the source, builds the graphs, writes the manifest, verifies, renames."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from edge.model.manifest import (
 )
 from edge.model.manifest import Recipe as AppliedRecipe
 from export.bundle import BundleWriter, refuse_existing
-from export.checkpoint.names import EMBEDDING
+from export.checkpoint.names import EMBEDDING, HEAD
 from export.checkpoint.source import Checkpoint, open_checkpoint
-from export.graph.decoder import build_decoder, build_prefill
+from export.graph.decoder import build_decoder, build_head, build_prefill
 from export.graph.embed import build_embed
 from export.graph.vision import build_vision
 from export.graph.weights import Weights
@@ -148,11 +148,19 @@ def _write_graphs(
         table = weights.store(data, EMBEDDING, "embedding")
         graph = GraphWriter("embed", data)
         build_embed(graph, dims.text, table)
+        head = GraphWriter("head", data)
+        if dims.text.tied:
+            build_head(head, dims.text, table)
     embed = graph.save(bundle)
+    if not dims.text.tied:
+        with bundle.data_file("head.data") as data:
+            head = GraphWriter("head", data)
+            build_head(head, dims.text, weights.store(data, HEAD, "head"))
+    heads = head.save(bundle)
     recipe = weights.recipe
     with bundle.data_file("decoder.data") as data:
         graph = GraphWriter("decoder", data)
-        states = build_decoder(graph, weights.under(recipe.for_decoder()), dims.text, table)
+        states = build_decoder(graph, weights.under(recipe.for_decoder()), dims.text)
     decoder = graph.save(bundle)
     prefill = None
     second = recipe.for_prefill()
@@ -167,7 +175,7 @@ def _write_graphs(
         graph = GraphWriter("vision", data)
         build_vision(graph, weights, dims.vision, checkpoint.processor)
     vision: Graph = graph.save(bundle)
-    return Graphs(vision=vision, embed=embed, decoder=decoder, prefill=prefill), states
+    return Graphs(vision=vision, embed=embed, decoder=decoder, head=heads, prefill=prefill), states
 
 
 def _manifest(
@@ -203,6 +211,7 @@ def _manifest(
             rope_theta=text.rope_theta,
             rope_dims=text.rope_dims,
             mrope_section=text.mrope_section,
+            tied=text.tied,
         ),
         vision=Vision(
             patch_size=vision.patch,

@@ -115,7 +115,7 @@ def plan(path: Path, *, seconds: float, fps: float, cameras: int = 1, threads: i
     ticks = round(seconds * fps)
     size = video_size(SOURCE, ticks, manifest.video_pixels, manifest.vision)
     rows, columns = merged_grid(size, manifest)
-    tokenizer = Tokenizer(bundle.path / TOKENIZER, vocab_used=manifest.tokens.vocab_used)
+    tokenizer = Tokenizer(bundle.path / TOKENIZER, manifest.tokens)
     pairs = -(-ticks // 2)
     stamps = sum(len(tokenizer.encode(timestamp((2 * n + 0.5) / fps, manifest))) + 2 for n in range(pairs))
     tokens = pairs * rows * columns + stamps

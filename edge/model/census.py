@@ -54,8 +54,9 @@ def census(bundle: Bundle) -> Census:
         vision, vision_nodes = _products(_read(bundle, manifest.graphs.vision))
         decoder, decoder_nodes = _products(_read(bundle, manifest.graphs.decoder))
         # A bundle may hold a second copy of the layers for prompts.
-        second = manifest.graphs.prefill
+        second, head = manifest.graphs.prefill, manifest.graphs.head
         prefill, prefill_nodes = _products(_read(bundle, second)) if second else (decoder, decoder_nodes)
+        spoken = decoder + (_products(_read(bundle, head))[0] if head else [])
     except (ValueError, IndexError, KeyError) as error:
         raise BundleError(
             f"the graphs of bundle {bundle.path} cannot be counted",
@@ -83,7 +84,7 @@ def census(bundle: Bundle) -> Census:
         token_row_ops=of_token("row"),
         token_float_ops=of_token("float") + _delta_ops(manifest),
         context_float_ops=_context_ops(manifest, prefill_nodes),
-        word_bytes=sum(product.size for product in decoder) + 2 * _state_bytes(manifest),
+        word_bytes=sum(product.size for product in spoken) + 2 * _state_bytes(manifest),
         context_bytes=_cache_bytes(manifest),
     )
 

@@ -120,10 +120,17 @@ def _wrong_signatures(manifest: Manifest) -> Iterator[str]:
             },
         ),
     }
+    if graphs.head is not None:
+        logits = {"logits": expected["decoder outputs"][1].pop("logits")}
+        hidden: tuple[str, Shape] = ("float32", (1, text.hidden))
+        expected["decoder outputs"][1]["hidden"] = hidden
+        expected["head inputs"] = (graphs.head.inputs, {"hidden": hidden})
+        expected["head outputs"] = (graphs.head.outputs, logits)
     if graphs.prefill is not None:
         expected["prefill inputs"] = (graphs.prefill.inputs, expected["decoder inputs"][1])
         outputs = dict(expected["decoder outputs"][1])
-        del outputs["logits"]
+        for name in ("logits", "hidden"):
+            outputs.pop(name, None)
         expected["prefill outputs"] = (graphs.prefill.outputs, outputs)
     for where, (tensors, wanted) in expected.items():
         found = {tensor.name: tensor for tensor in tensors}

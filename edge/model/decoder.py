@@ -17,7 +17,7 @@ from edge.model.bundle import Bundle
 from edge.model.cache import RoundedRows
 from edge.model.layout import rope_rows
 from edge.model.prepared import Prepared
-from edge.model.sessions import NUMPY, open_session, translated
+from edge.model.sessions import NUMPY, open_session, shrinking, translated
 
 CHUNK = 256
 """Tokens of one prefill run. At 0.8B, int4, 128 to 1,024 were equally fast on x86; 512 took 200 MiB more, 1,024 570."""
@@ -89,6 +89,8 @@ class Decoder:
         self.session = open_session(bundle, graphs.decoder, **how)
         second = graphs.prefill
         self.prefill_session: Any = second and open_session(bundle, second, **how)
+        self.head_session: Any = graphs.head and open_session(bundle, graphs.head, **how)
+        self.shrinking = shrinking()
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the embeddings of token ids, shape (n, hidden)."""
@@ -136,6 +138,7 @@ class Arena:
         def value(array: NDArray[Any]) -> Any:
             return OrtValue.ortvalue_from_numpy(array)  # shares the array's memory
 
+        self._hidden: NDArray[np.float32] = np.zeros((1, manifest.text.hidden), np.float32)
         self._chunk_run = decoder.session.io_binding()
         self._step_run = decoder.session.io_binding()
         self._embed_run = decoder.embed_session.io_binding()
@@ -150,7 +153,7 @@ class Arena:
             "seqlens_k": value(self._last),
             "total_length": value(self._total),
         }
-        logits = value(self._logits)
+        logits, hidden = value(self._logits), value(self._hidden)
         states: list[tuple[str, str, Any]] = []
         for state in manifest.states:
             shape = [rows if dim == "M" else int(dim) for dim in state.shape]
@@ -163,15 +166,20 @@ class Arena:
                 array = np.zeros(shape, NUMPY[state.dtype])
                 (self._kv if state.kind == "kv" else self._small).append(array)
             states.append((state.input, state.output, value(array)))
+        self._head_run: Any = decoder.head_session and decoder.head_session.io_binding()
+        if self._head_run is not None:
+            self._head_run.bind_ortvalue_input("hidden", hidden)
+            self._head_run.bind_ortvalue_output("logits", logits)
         # Where there is a second graph for prefill it takes whole chunks; it gives no logits.
         self._prefill_run: Any = decoder.prefill_session and decoder.prefill_session.io_binding()
+        given = ("logits", logits) if decoder.head_session is None else ("hidden", hidden)
         for run in (self._chunk_run, self._step_run, self._prefill_run):
             if run is None:
                 continue
             for name, tensor in shared.items():
                 run.bind_ortvalue_input(name, tensor)
             if run is not self._prefill_run:
-                run.bind_ortvalue_output("logits", logits)
+                run.bind_ortvalue_output(*given)
             for past, present, tensor in states:
                 run.bind_ortvalue_input(past, tensor)
                 run.bind_ortvalue_output(present, tensor)
@@ -179,7 +187,7 @@ class Arena:
     @property
     def held_bytes(self) -> int:
         """Memory that the context takes as far as it is filled; pages that were never written cost nothing."""
-        growing = (*self._kv, self._cos, self._sin)
+        growing = (*self._kv, *(cache.values for _, cache in self._rounded), self._cos, self._sin)
         filled = sum(array.nbytes for array in growing) * self.length // self.rows
         return filled + sum(array.nbytes for array in self._small)
 
@@ -247,7 +255,14 @@ class Arena:
             )
 
     def prefill(
-        self, embeds: NDArray[np.float32], positions: NDArray[np.int64], next_pos: int, *, logits: bool = True
+        self,
+        embeds: NDArray[np.float32],
+        positions: NDArray[np.int64],
+        next_pos: int,
+        *,
+        logits: bool = True,
+        ids: NDArray[np.int64] | None = None,
+        more: bool = False,
     ) -> NDArray[np.float32]:
         """Append tokens in chunks.
 
@@ -256,10 +271,12 @@ class Arena:
             positions: M-RoPE positions, shape (3, n).
             next_pos: Position of the token that comes next when all is in, for `step` and `mark`.
             logits: Whether they are needed after the last token.
+            ids: Tokens whose logits are needed, shape (m,); None: of all.
+            more: Whether chunks follow soon; memory for activations is kept for them then.
 
         Returns:
-            The logits after the last one, shape (V,): a view that the next run overwrites; of no meaning where they were
-            not asked for.
+            The logits after the last one, shape (V,) or (m,): it may be a view that the next run overwrites; of no
+            meaning where they were not asked for.
 
         Raises:
             ContextFullError: They do not fit; nothing was appended.
@@ -267,28 +284,41 @@ class Arena:
         """
         from onnxruntime import OrtValue
 
-        count = len(embeds)
+        decoder, count = self._decoder, len(embeds)
         self.need(count)
         self._overwrite()
         rows = slice(self.length, self.length + count)
-        self._cos[rows], self._sin[rows] = rope_rows(positions, self._decoder.manifest.text)
+        self._cos[rows], self._sin[rows] = rope_rows(positions, decoder.manifest.text)
         # The second graph gives no logits: the last token goes through the first one, and so do few tokens, for which
         # reading the weights is most of the work.
-        second = count - (1 if logits else 0) if self._decoder.prefill_session and count > FEW else 0
+        second = count - (1 if logits else 0) if decoder.prefill_session and count > FEW else 0
         for start, end in ((0, second), (second, count)):
             run = self._prefill_run if end == second else self._chunk_run
-            for at, stop in _cuts(start, end, self._decoder.chunk):
+            for at, stop in _cuts(start, end, decoder.chunk):
                 part = np.ascontiguousarray(embeds[at:stop], np.float32)[None]
                 before, length = self.length, stop - at
                 places = np.arange(before, before + length, dtype=np.int64)[None]
                 run.bind_ortvalue_input("inputs_embeds", OrtValue.ortvalue_from_numpy(part))
                 run.bind_ortvalue_input("position_ids", OrtValue.ortvalue_from_numpy(places))
                 own = self._own_rows(run, length)
-                self._run(run, before + length)
+                self._run(run, before + length, shrink=stop == end and length > FEW and not more)
                 for (_, cache), written in zip(self._rounded, own, strict=True):
                     cache.write(before, written)
         self.next_pos = next_pos
-        return self._logits.reshape(-1)
+        return self._said(ids) if logits else self._logits.reshape(-1)
+
+    def _said(self, ids: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        """Return logits after the last run, of some ids or of all."""
+        decoder = self._decoder
+        if ids is not None and decoder.head_session is not None and decoder.manifest.text.tied:
+            # So few rows of the embedding, which is the head, are read faster one by one.
+            scores: NDArray[np.float32] = decoder.embed(ids) @ self._hidden[0]
+            return scores
+        if decoder.head_session is not None:
+            with translated("head"):
+                decoder.head_session.run_with_iobinding(self._head_run)
+        logits = self._logits.reshape(-1)
+        return logits if ids is None else logits[ids]
 
     def _own_rows(self, run: Any, count: int) -> list[NDArray[np.float32]]:
         """Bind room for the rows that a chunk adds to rounded states."""
@@ -322,7 +352,7 @@ class Arena:
         self.length += count
         self.next_pos += count
 
-    def step(self, token: int) -> NDArray[np.float32]:
+    def step(self, token: int, ids: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Append one text token; as `prefill`, without allocating anything."""
         self.need(1)
         self._overwrite()
@@ -336,14 +366,15 @@ class Arena:
             self._decoder.embed_session.run_with_iobinding(self._embed_run)
         self._run(self._step_run, self.length + 1)
         self.next_pos += 1
-        return self._logits.reshape(-1)
+        return self._said(ids)
 
-    def _run(self, binding: Any, end: int) -> None:
+    def _run(self, binding: Any, end: int, *, shrink: bool = False) -> None:
+        decoder = self._decoder
         self._last[0] = end - 1
         self._total[()] = end
-        session = self._decoder.prefill_session if binding is self._prefill_run else self._decoder.session
+        session = decoder.prefill_session if binding is self._prefill_run else decoder.session
         with translated("decoder"):
-            session.run_with_iobinding(binding)
+            session.run_with_iobinding(binding, decoder.shrinking if shrink else None)
         self.length = end
 
     def _overwrite(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,9 @@ from edge.model.bundle import Bundle
 from edge.model.decoder import Decoder
 from edge.model.fork import Fork, Parts, Reply
 from edge.model.grammar import Grammars
-from edge.model.manifest import TOKENIZER
+from edge.model.heap import trim
+from edge.model.manifest import TOKENIZER, Graph
+from edge.model.pages import Turns, let_go
 from edge.model.prepared import Prepared
 from edge.model.preprocess import video_size
 from edge.model.sampling import Sampling
@@ -54,12 +57,16 @@ class Engine:
         self.bundle = bundle
         manifest = bundle.manifest
         threads = threads or physical_cores()
-        self.tokenizer = Tokenizer(bundle.path / TOKENIZER, vocab_used=manifest.tokens.vocab_used)
-        grammars = Grammars(self.tokenizer.json, manifest.tokens)  # builds its tables while the sessions load
-        prepared = None if cache is None else _prepared(bundle, cache, threads)
-        vision = VisionTower(bundle, threads=threads, prepared=prepared, packed=packed)
-        decoder = Decoder(bundle, threads=threads, chunk=chunk, prepared=prepared, packed=packed)
-        self._parts: Parts | None = Parts(manifest, self.tokenizer, grammars, vision, decoder)
+        with ThreadPoolExecutor(1, "tokenizer") as aside:  # it takes as long as the sessions
+            reading = aside.submit(Tokenizer, bundle.path / TOKENIZER, manifest.tokens)
+            prepared = None if cache is None else _prepared(bundle, cache, threads)
+            vision = VisionTower(bundle, threads=threads, prepared=prepared, packed=packed)
+            decoder = Decoder(bundle, threads=threads, chunk=chunk, prepared=prepared, packed=packed)
+            self.tokenizer = reading.result()
+        grammars = Grammars(self.tokenizer, manifest.tokens)
+        turns = _turns(bundle, prepared)
+        trim()  # packing weights, and reading a vocabulary, leave free pages behind
+        self._parts: Parts | None = Parts(manifest, self.tokenizer, grammars, vision, decoder, turns)
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +119,28 @@ class Engine:
             ContextFullError: The model's context is too short for such a clip.
         """
         return Stream(self.parts, size, ticks, reserve_tokens=reserve_tokens)
+
+
+def _turns(bundle: Bundle, prepared: Prepared | None) -> Turns:
+    """Return who needs which weights, after letting go of what loading has read: what is packed needs scales no more."""
+    graphs = bundle.manifest.graphs
+    files = {graph.file: _weights(bundle, graph, prepared) for graph in graphs.all()}
+    let_go([path for mapped in files.values() for path in mapped])
+
+    def of(*which: Graph | None) -> list[Path]:
+        return [path for graph in which if graph for path in files[graph.file]]
+
+    # Of the embedding both need rows here and there. Where there is no second graph for prefill, seeing needs the decoder,
+    # too, but not its head.
+    shared = graphs.prefill is None and graphs.head is not None
+    writing = of(graphs.head, graphs.embed, None if shared else graphs.decoder)
+    return Turns(of(graphs.vision, graphs.embed, graphs.prefill), writing)
+
+
+def _weights(bundle: Bundle, graph: Graph, prepared: Prepared | None) -> tuple[Path, ...]:
+    """Return the files of which a session of this graph may have mapped something."""
+    own = bundle.path / f"{Path(graph.file).stem}.data"
+    return (own,) if prepared is None else (own, prepared.weights(graph))
 
 
 def _prepared(bundle: Bundle, cache: Path, threads: int) -> Prepared:

@@ -15,6 +15,7 @@ from edge.model.generate import Finish, budget, generate
 from edge.model.grammar import Grammars
 from edge.model.layout import Piece, merged_grid, question_ids, text_piece, timestamp, vision_piece
 from edge.model.manifest import Manifest, Pixels
+from edge.model.pages import Turns
 from edge.model.preprocess import image_size, scale
 from edge.model.sampling import Sampling
 from edge.model.tokenizer import Tokenizer
@@ -31,6 +32,7 @@ class Parts:
     grammars: Grammars
     vision: VisionTower
     decoder: Decoder
+    turns: Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class Fork:
         grid = merged_grid(size, manifest)
         piece = vision_piece(before, manifest.tokens.image_pad, grid, self._mark.next_pos, manifest)
         self._arena.need(len(piece.ids), after=self._mark)
+        parts.turns.begin("seeing")
         visual = parts.vision.encode(np.stack([still, still])[None])[0]
         run = embedded(parts.decoder, piece, visual)
         with self._arena.exclusive():
@@ -189,13 +192,21 @@ class Fork:
             self._return()
             asked = 0.0
 
-            def feed(tokens: Sequence[int]) -> NDArray[np.float32]:
+            def feed(tokens: Sequence[int], ids: NDArray[np.int64] | None) -> NDArray[np.float32]:
                 nonlocal asked
+                opening = not asked
+                if opening and parts.decoder.prefill_session is not None and len(tokens) > 1:
+                    run = embedded(parts.decoder, text_piece(list(tokens[:-1]), arena.next_pos))
+                    arena.prefill(run.embeds, run.positions, run.next_pos, logits=False)
+                    tokens = tokens[-1:]
+                parts.turns.begin("writing")
                 if len(tokens) == 1:
-                    return arena.step(tokens[0])
-                run = embedded(parts.decoder, text_piece(list(tokens), arena.next_pos))
-                logits = arena.prefill(run.embeds, run.positions, run.next_pos)
-                asked = asked or time.perf_counter() - started
+                    logits = arena.step(tokens[0], ids)
+                else:
+                    run = embedded(parts.decoder, text_piece(list(tokens), arena.next_pos))
+                    logits = arena.prefill(run.embeds, run.positions, run.next_pos, ids=ids)
+                if opening:
+                    asked = time.perf_counter() - started
                 return logits
 
             generated = generate(

@@ -17,8 +17,11 @@ from edge.model.sampling import Sampling, choose
 
 Finish = Literal["stop", "closed", "length"]
 
-Feed = Callable[[Sequence[int]], NDArray[np.float32]]
-"""Appends tokens (at least one) to the context and returns the logits after the last, shape (V,)."""
+Feed = Callable[[Sequence[int], NDArray[np.int64] | None], NDArray[np.float32]]
+"""Appends tokens (at least one) to the context and returns the logits after the last: of some ids, shape (n,), or of all."""
+
+FEW_IDS = 64
+"""Where the grammar allows at most so many ids, only their logits are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,8 @@ class _Loop:
         """Write until the model ends it or the budget is spent."""
         pending = opening
         while self._left:
-            token, logprob = self._choose(pending, None)
+            logits = self._feed(pending, None)[: self._tokens.vocab_used]
+            token, logprob = choose(logits, None, self._sampling, self._written, self._rng)
             self._logprobs.append(logprob)
             if token in self._tokens.eos:
                 return self._ended("stop")
@@ -154,13 +158,14 @@ class _Loop:
             following = constraint.forced()
             chance: float | None = None
             if not following:
-                allowed = constraint.allowed()
-                token = int(allowed[0])
+                mask = constraint.mask()
+                count = int(np.count_nonzero(mask))
+                token = int(np.argmax(mask))
                 if self._circles:
                     closed = True
                     token = self._nearest_end(constraint)
-                elif len(allowed) > 1:
-                    token, logprob = self._choose(pending, allowed)
+                elif count > 1:
+                    token, logprob = self._choose(pending, mask, count)
                     pending = []
                     wanted, token = token, self._affordable(constraint, token)
                     if token == wanted:
@@ -184,9 +189,14 @@ class _Loop:
     def _left(self) -> int:
         return self._limit - len(self._written)
 
-    def _choose(self, pending: Sequence[int], allowed: NDArray[np.int64] | None) -> tuple[int, float]:
-        logits = self._feed(pending)[: self._tokens.vocab_used]
-        return choose(logits, allowed, self._sampling, self._written, self._rng)
+    def _choose(self, pending: Sequence[int], mask: NDArray[np.bool_], count: int) -> tuple[int, float]:
+        """Choose one of the tokens of a mask, which holds so many."""
+        if count <= FEW_IDS:
+            ids = np.flatnonzero(mask)
+            return choose(self._feed(pending, ids), ids, self._sampling, self._written, self._rng)
+        logits = self._feed(pending, None)[: self._tokens.vocab_used]
+        scores = np.where(mask, logits, np.float32(-np.inf))
+        return choose(scores, None, self._sampling, self._written, self._rng)
 
     def _affordable(self, constraint: Constraint, token: int) -> int:
         """Return the token, or the one that leads to the end soonest where the end would not fit after it.

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from threading import Thread
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import BundleError, ModelError
-from edge.model.heap import trim
+from edge.errors import ModelError
 from edge.model.manifest import Tokens
+from edge.model.tokenizer import Tokenizer
 
 END_TOKENS_MAX = 4096
 """More tokens than any end of our schemas takes; a schema that needs more has none."""
@@ -106,11 +104,14 @@ class Constraint:
         """Return the tokens that must come next, [] where there is a choice."""
         return [int(token) for token in self._matcher.compute_ff_tokens()]
 
-    def allowed(self) -> NDArray[np.int64]:
-        """Return the ids that may come next, ascending; end ids are among them where the text may end."""
+    def mask(self) -> NDArray[np.bool_]:
+        """Return for each id whether it may come next, shape (vocab_used,); end ids may where the text may end."""
         packed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        bits = np.unpackbits(packed, count=self._grammars.vocab_used, bitorder="little")
-        return np.flatnonzero(bits.view(np.bool_))
+        return np.unpackbits(packed, count=self._grammars.vocab_used, bitorder="little").view(np.bool_)
+
+    def allowed(self) -> NDArray[np.int64]:
+        """Return the ids that may come next, ascending, as `mask`."""
+        return np.flatnonzero(self.mask())
 
     def closing(self, *, spare_digits: bool = False) -> int | None:
         """Return the token that leads to the end soonest, or None where the text may end.
@@ -166,17 +167,16 @@ class Constraint:
 
 
 class Grammars:
-    """The vocabulary prepared for masks; building it takes 1.5 s for 248,000 tokens, so it happens in a thread.
+    """Constraints over one vocabulary.
 
     Args:
-        tokenizer_json: Content of ``tokenizer.json``; it must spell all 256 bytes.
-        tokens: Vocabulary size and end ids; no other special token may end an answer.
+        tokenizer: The bundle's.
+        tokens: Sizes of the vocabulary.
     """
 
-    def __init__(self, tokenizer_json: str, tokens: Tokens) -> None:
+    def __init__(self, tokenizer: Tokenizer, tokens: Tokens) -> None:
         self.vocab_used = tokens.vocab_used
-        self._built: Future[Any] = Future()
-        Thread(target=self._build, args=(tokenizer_json, tokens), name="grammar-tables").start()
+        self._tokenizer = tokenizer
         self._token_of: dict[int, int | None] = {}
 
     def constraint(self, schema: dict[str, Any]) -> Constraint:
@@ -184,14 +184,13 @@ class Grammars:
 
         Raises:
             ModelError: The schema cannot be compiled.
-            BundleError: The tokenizer cannot be used for grammars.
         """
         from llguidance import LLMatcher
 
         grammar = LLMatcher.grammar_from_json_schema(
             json.dumps(schema), overrides={"whitespace_flexible": False}
         )
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
+        matcher = LLMatcher(self._tokenizer.tables, grammar, log_level=0)
         if matcher.is_error():
             raise ModelError(
                 "the JSON Schema of the answer cannot be compiled",
@@ -202,32 +201,11 @@ class Grammars:
 
     def bytes_of(self, tokens: Sequence[int]) -> bytes:
         """Return the bytes that tokens spell."""
-        return bytes(self._tokenizer.decode_bytes(list(tokens)))
+        return self._tokenizer.bytes_of(tokens)
 
     def token_of(self, byte: int) -> int | None:
         """Return the token that spells one ASCII byte alone, or None."""
         if byte not in self._token_of:
-            found = self._tokenizer.tokenize_bytes(bytes([byte]))
+            found = self._tokenizer.encode(chr(byte))
             self._token_of[byte] = int(found[0]) if len(found) == 1 else None
         return self._token_of[byte]
-
-    @property
-    def _tokenizer(self) -> Any:
-        return self._built.result()
-
-    def _build(self, tokenizer_json: str, tokens: Tokens) -> None:
-        from llguidance import LLTokenizer
-
-        try:
-            built = LLTokenizer(tokenizer_json, n_vocab=tokens.vocab_rows, eos_token=list(tokens.eos))
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception; it is handed to the caller
-            failure = BundleError(
-                "the bundle's tokenizer cannot be used for grammars",
-                evidence=[str(error)[:400]],
-                next_step="Convert the model again: edge-export convert SOURCE OUT",
-            )
-            failure.__cause__ = error
-            self._built.set_exception(failure)
-        else:
-            self._built.set_result(built)
-        trim()

@@ -4,6 +4,8 @@ A bundle is a directory: ``manifest.json``, ``vision.onnx``, ``embed.onnx``, ``d
 and ``tokenizer.json``. Nothing in the runtime counts layers or knows a dimension: it reads them here. Reports
 (``verify.json``, ``report.md``) may lie beside and are not part of the bundle.
 
+Bundles without ``head`` have a decoder that gives logits instead of hidden.
+
 Graph signatures, by name (T tokens of a chunk, M rows of the arena, N pairs, P patches of a pair, P/4 visual tokens):
 
 =========  ==================  ===============  ==========================================================================
@@ -23,8 +25,10 @@ decoder    inputs_embeds       float32 [1,T,H]
            seqlens_k           int32 [1]        valid tokens after this chunk, minus 1
            total_length        int32 []         valid tokens after this chunk
            every state         see ``states``   input and output may be bound to one buffer
-           logits (out)        float32 [1,V]    of the chunk's last token
-prefill    as decoder, without logits: it only brings the states forward; not in every bundle
+           hidden (out)        float32 [1,H]    of the chunk's last token, normalised
+head       hidden              float32 [1,H]
+           logits (out)        float32 [1,V]
+prefill    as decoder, without hidden: it only brings the states forward; not in every bundle
 =========  ==================  ===============  ==========================================================================
 """
 
@@ -79,11 +83,13 @@ class Graphs(_Part):
     vision: Graph
     embed: Graph
     decoder: Graph
+    head: Graph | None = None
     prefill: Graph | None = None
 
     def all(self) -> tuple[Graph, ...]:
         """Return those that are there."""
-        return tuple(graph for graph in (self.vision, self.embed, self.decoder, self.prefill) if graph)
+        every = (self.vision, self.embed, self.decoder, self.head, self.prefill)
+        return tuple(graph for graph in every if graph)
 
 
 class State(_Part):
@@ -132,13 +138,14 @@ class Runtime(_Part):
 
 
 class Text(_Part):
-    """Dimensions of the language part that the runtime needs."""
+    """Dimensions of the language part that the runtime needs; ``tied``: the head's rows are those of ``embed``."""
 
     hidden: Count
     context: Count
     rope_theta: Annotated[float, Field(gt=0)]
     rope_dims: Count
     mrope_section: tuple[int, int, int]
+    tied: bool = False
 
 
 class Vision(_Part):

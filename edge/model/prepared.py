@@ -59,6 +59,10 @@ class Prepared:
             return None
         return self._place / graph.file if whole else None
 
+    def weights(self, graph: Graph) -> Path:
+        """Return where the packed weights of a graph lie, or would lie."""
+        return self._place / f"{graph.file}.data"
+
     def make(self, graphs: Sequence[Graph], options: Any) -> None:
         """Prepare graphs and clear away what was not used lately; nothing happens where the disk has too little room.
 

@@ -50,44 +50,43 @@ class Sampling:
 
 
 def choose(
-    logits: NDArray[np.float32],
-    allowed: NDArray[np.int64] | None,
+    scores: NDArray[np.float32],
+    ids: NDArray[np.int64] | None,
     sampling: Sampling,
     said: Collection[int],
     rng: np.random.Generator,
 ) -> tuple[int, float]:
-    """Choose one of the allowed tokens.
+    """Choose one of some tokens.
 
     The filters and their order are those of transformers' generation: penalties, temperature, top-k, top-p, min-p. Both
     penalties look at the answer alone, since the prompt is mostly video.
 
     Args:
-        logits: Shape (V,); it is not changed.
-        allowed: Ids that may be chosen, at least one, ascending; None allows all.
+        scores: Logits, shape (n,), n >= 1; minus infinity where a token may not be chosen. They are not changed.
+        ids: The tokens that they belong to, shape (n,), ascending; None: 0 to n - 1.
         sampling: How to choose.
         said: Tokens of the answer so far.
         rng: The source of chance; not touched when the temperature is 0.
 
     Returns:
-        The token, and the natural logarithm of its probability among the allowed ones as the model gave it, that is
-        before penalties and temperature.
+        The token, and the natural logarithm of its probability among these as the model gave it, that is before
+        penalties and temperature.
     """
-    raw = logits if allowed is None else logits[allowed]
-    scores = _penalised(raw, allowed, sampling, said)
-    at = int(np.argmax(scores)) if sampling.temperature == 0 else _draw(scores, sampling, rng)
-    top = raw.max()
-    log_sum = float(np.log(np.exp(raw - top).sum(dtype=np.float64)))
-    token = at if allowed is None else int(allowed[at])
-    return token, min(float(raw[at] - top) - log_sum, 0.0)
+    liked = _penalised(scores, ids, sampling, said)
+    at = int(np.argmax(liked)) if sampling.temperature == 0 else _draw(liked, sampling, rng)
+    top = scores[at] if liked is scores and sampling.temperature == 0 else scores.max()
+    log_sum = float(np.log(np.exp(scores - top).sum()))
+    token = at if ids is None else int(ids[at])
+    return token, min(float(scores[at] - top) - log_sum, 0.0)
 
 
 def _penalised(
-    raw: NDArray[np.float32], allowed: NDArray[np.int64] | None, sampling: Sampling, said: Collection[int]
+    raw: NDArray[np.float32], ids: NDArray[np.int64] | None, sampling: Sampling, said: Collection[int]
 ) -> NDArray[np.float32]:
     if not said or (sampling.presence_penalty == 0 and sampling.repetition_penalty == 1):
         return raw
     again = np.fromiter(set(said), np.int64)
-    again = again[again < len(raw)] if allowed is None else np.flatnonzero(np.isin(allowed, again))
+    again = again[again < len(raw)] if ids is None else np.flatnonzero(np.isin(ids, again))
     scores = raw.copy()
     repeated = scores[again]
     factor = sampling.repetition_penalty

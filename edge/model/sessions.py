@@ -99,6 +99,15 @@ def session_options(threads: int, *, packed: bool = True) -> Any:
     return options
 
 
+def shrinking() -> Any:
+    """Return the options of a run after which memory for activations is given back, as far as nothing is in it."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
 def open_session(
     bundle: Bundle, graph: Graph, *, threads: int, prepared: Prepared | None = None, packed: bool = True
 ) -> Any:

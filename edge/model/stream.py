@@ -109,6 +109,7 @@ class Stream:
         """
         self._open_arena()
         self._check(pairs)
+        self._parts.turns.begin("seeing")
         batch = self._parts.vision.batch(self._size)
         for at in range(0, len(pairs), batch):
             group = pairs[at : at + batch]
@@ -178,7 +179,9 @@ class Stream:
                 arena.end_epoch()
                 self._forked = None
             try:
-                arena.prefill(embeds[:ready], positions[:, :ready], self._next_pos, logits=False)
+                arena.prefill(
+                    embeds[:ready], positions[:, :ready], self._next_pos, logits=False, more=not flush
+                )
             except ModelError:
                 self.close()
                 raise

@@ -11,7 +11,7 @@ from edge.model.bundle import Bundle
 from edge.model.manifest import Vision
 from edge.model.prepared import Prepared
 from edge.model.preprocess import patchify
-from edge.model.sessions import open_session, translated
+from edge.model.sessions import open_session, shrinking, translated
 from edge.records import Size
 
 PATCHES_AT_ONCE = 768  # of one run: 4 pairs of 256 x 192; more was no faster and took more memory
@@ -92,6 +92,7 @@ class VisionTower:
         self._vision = bundle.manifest.vision
         graph = bundle.manifest.graphs.vision
         self._session = open_session(bundle, graph, threads=threads, prepared=prepared, packed=packed)
+        self._shrinking = shrinking()
         self._tables: dict[Size, Tables] = {}
 
     def batch(self, size: Size) -> int:
@@ -113,15 +114,18 @@ class VisionTower:
         """
         size = Size(frames.shape[2], frames.shape[3])
         found = self._table(size)
+        patches = patchify(frames, self._vision)
         feeds = {
-            "patches": patchify(frames, self._vision),
+            "patches": patches,
             "pos_index": found.pos_index,
             "pos_weight": found.pos_weight,
             "rope_cos": found.rope_cos,
             "rope_sin": found.rope_sin,
         }
+        # A still may take memory that no pair of frames needs again.
+        options = self._shrinking if patches.shape[0] * patches.shape[1] > PATCHES_AT_ONCE else None
         with translated("vision tower"):
-            embeds: NDArray[np.float32] = self._session.run(["embeds"], feeds)[0]
+            embeds: NDArray[np.float32] = self._session.run(["embeds"], feeds, options)[0]
         return embeds
 
     def _table(self, size: Size) -> Tables:

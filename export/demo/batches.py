@@ -152,7 +152,7 @@ class Layout:
 
     def __init__(self, directory: Path) -> None:
         self.manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
-        self.tokenizer = Tokenizer(directory / TOKENIZER, vocab_used=self.manifest.tokens.vocab_used)
+        self.tokenizer = Tokenizer(directory / TOKENIZER, self.manifest.tokens)
 
     def question(self, lesson: Lesson) -> tuple[list[int], list[int]]:
         """Return the ids of a question, and of its answer with the end of turn."""

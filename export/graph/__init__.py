@@ -1,1 +1,1 @@
-"""Builds the three graphs of a bundle operator by operator, from operators that onnxruntime's CPU provider runs well."""
+"""Builds the graphs of a bundle operator by operator, from operators that onnxruntime's CPU provider runs well."""

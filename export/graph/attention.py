@@ -1,8 +1,9 @@
 """Attention of a chunk over a cache of rounded keys and values: exact within the chunk, int8 before it.
 
 A cached channel has one scale, which the runtime chooses and widens (`edge.model.cache`); it multiplies queries and outputs
-instead of the cache. A single token takes GroupQueryAttention's int8 path, which reads a quarter of the bytes; for chunks
-that path is three times slower than float32, so they are attended to in two parts.
+instead of the cache. A few tokens take GroupQueryAttention's int8 path, which reads a quarter of the bytes; for chunks
+that path is three times slower than float32, so they are attended to in two parts. So is the beginning of a context, where
+scales are not settled: that path rounds a chunk's own rows by those that it finds.
 
 Part one is the past, without a mask: MultiHeadAttention's blocked (flash) kernel. Part two is the chunk itself, causal and
 small. To join them the share of each is needed, which the kernel does not tell; so the past gets one more key, the sink,
@@ -29,6 +30,8 @@ from export.graph.writer import MICROSOFT, GraphWriter
 _END: Final = np.iinfo(np.int64).max
 _EXTRA: Final = 8  # channels beside the head's own: the sink's, and seven that keep rows aligned
 _MASKED: Final = -1e30  # finite: a difference of two infinities is not a number
+_FEW: Final = 16  # tokens that are attended to like a single one
+_SETTLED: Final = 128  # tokens of context behind which they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,16 @@ class RoundedCache:
         graph: Where nodes go.
         text: Dimensions.
         past: int64 [1], tokens before the chunk.
-        several: bool, whether the chunk has more than one token.
+        parted: bool, whether the chunk is attended to in two parts.
+        first: int64 [1], where the tokens begin that are attended to in one: the last one only where it does not matter.
         mask: float32 [T, 1, T], what is added to a chunk's own scores.
     """
 
     graph: GraphWriter
     text: TextDims
     past: str
-    several: str
+    parted: str
+    first: str
     mask: str
 
     @classmethod
@@ -55,12 +60,14 @@ class RoundedCache:
         length = graph.op("Shape", "inputs_embeds", start=1, end=2)
         total = graph.op("Reshape", graph.cast("total_length", "int64"), graph.integers(1))
         past = graph.op("Sub", total, length)
-        one = graph.constant("one_token", np.array(1, np.int64))
-        several = graph.op("Greater", graph.op("Squeeze", length), one)
+        many = graph.op("Greater", length, graph.integers(_FEW))
+        parted = graph.op("Or", many, graph.op("Less", past, graph.integers(_SETTLED)))
+        first = graph.op("Where", parted, graph.integers(-1), graph.integers(-_FEW))
         shape = graph.op("Concat", length, length, axis=0)
         zeros = graph.op("Expand", graph.constant("masked", np.array(_MASKED, np.float32)), shape)
         above = graph.op("Trilu", zeros, graph.constant("one_above", np.array(1, np.int64)), upper=1)
-        return cls(graph, text, past, several, graph.op("Unsqueeze", above, graph.integers(1)))
+        mask = graph.op("Unsqueeze", above, graph.integers(1))
+        return cls(graph, text, past, graph.op("Squeeze", parted), first, mask)
 
     def attend(self, query: str, key: str, value: str, keys: State, values: State, *, heads: int = 0) -> str:
         """Add attention of a chunk to all so far, and what brings the cache forward.
@@ -82,10 +89,10 @@ class RoundedCache:
         for name, state in ((key, keys), (value, values)):
             rows = graph.op("Reshape", name, shape)
             graph.op("Transpose", rows, perm=[0, 2, 1, 3], to=state.rows or "")
-        last = [self._last(name) for name in (query, key, value)]
-        one, *_ = graph.ops(
+        few = [self._few(name) for name in (query, key, value)]
+        together, *_ = graph.ops(
             "GroupQueryAttention",
-            *last,
+            *few,
             keys.input,
             values.input,
             "seqlens_k",
@@ -104,13 +111,13 @@ class RoundedCache:
         )
         with graph.branch("chunk") as chunk:
             chunk.result = self._chunk(query, keys, values, heads // text.kv_heads)
-        with graph.branch("single") as single:
-            single.result = graph.op("Identity", one)
-        return graph.choose(self.several, chunk, single)
+        with graph.branch("few") as short:
+            short.result = graph.op("Identity", together)
+        return graph.choose(self.parted, chunk, short)
 
-    def _last(self, x: str) -> str:
+    def _few(self, x: str) -> str:
         graph = self.graph
-        return graph.op("Slice", x, graph.integers(-1), graph.integers(_END), graph.integers(1))
+        return graph.op("Slice", x, self.first, graph.integers(_END), graph.integers(1))
 
     def _chunk(self, query: str, keys: State, values: State, group: int) -> str:
         graph, text = self.graph, self.text
@@ -152,16 +159,23 @@ class RoundedCache:
             graph.op("Mul", top, graph.constant("sink", mine)),
             axis=-1,
         )
-        before = graph.op(
-            "MultiHeadAttention",
-            graph.op("Reshape", asked, graph.integers(1, -1, heads * (size + _EXTRA))),
-            self._before(keys),
-            self._before(values),
-            domain=MICROSOFT,
-            num_heads=heads,
-            scale=1.0,
-        )
-        split = graph.op("Reshape", before, graph.integers(-1, group, heads, size + _EXTRA))
+        # One head at a time: its rows in float32 are most of the memory that a long context takes.
+        parts = []
+        for head in range(heads):
+            own_head = graph.op(
+                "Slice", asked, graph.integers(head), graph.integers(head + 1), graph.integers(2)
+            )
+            found = graph.op(
+                "MultiHeadAttention",
+                graph.op("Reshape", own_head, graph.integers(1, -1, size + _EXTRA)),
+                self._before(keys, head),
+                self._before(values, head),
+                domain=MICROSOFT,
+                num_heads=1,
+                scale=1.0,
+            )
+            parts.append(graph.op("Reshape", found, graph.integers(-1, group, 1, size + _EXTRA)))
+        split = graph.op("Concat", *parts, axis=2)
         past, share, _ = graph.ops(
             "Split", split, graph.integers(size, 1, _EXTRA - 1), to=("", "", ""), axis=-1
         )
@@ -171,12 +185,13 @@ class RoundedCache:
         joined = graph.op("Transpose", graph.op("Div", above, below), perm=[0, 2, 1, 3])
         return graph.op("Reshape", joined, graph.integers(1, -1, group * heads * size))
 
-    def _before(self, state: State) -> str:
-        """Add the cached rows before the chunk, and the sink's, which is the same for keys and values: [1, KV, n + 1, D + 8]."""
+    def _before(self, state: State, head: int) -> str:
+        """Add one head's cached rows before the chunk, and the sink's, the same for keys and values: [1, 1, n + 1, D + 8]."""
         graph, size = self.graph, self.text.head_dim
-        rows = graph.op("Slice", state.input, graph.integers(0), self.past, graph.integers(2))
+        ends = graph.op("Concat", graph.integers(head + 1), self.past, axis=0)
+        rows = graph.op("Slice", state.input, graph.integers(head, 0), ends, graph.integers(1, 2))
         zero = graph.constant("int8_zero", np.array(0, np.int8))
         wide = graph.op("Pad", rows, graph.integers(0, 0, 0, 0, 0, 0, 0, _EXTRA), zero)
-        sink = np.zeros((1, self.text.kv_heads, 1, size + _EXTRA), np.int8)
+        sink = np.zeros((1, 1, 1, size + _EXTRA), np.int8)
         sink[..., size] = 1
         return graph.cast(graph.op("Concat", wide, graph.constant("sink_row", sink), axis=2), "float32")

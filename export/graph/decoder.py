@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.model.manifest import State
 from export.checkpoint.dims import TextDims
-from export.checkpoint.names import HEAD, TEXT
+from export.checkpoint.names import TEXT
 from export.graph.attention import RoundedCache
 from export.graph.products import Products, Scaled, multiply
 from export.graph.weights import Matrix, StoredMatrix, Weights
@@ -24,35 +24,40 @@ _END: Final = np.iinfo(np.int64).max
 _L2_EPS: Final = 1e-6  # of the DeltaNet's key and query norm (transformers: l2norm)
 
 
-def build_decoder(
-    graph: GraphWriter,
-    weights: Weights,
-    text: TextDims,
-    embedding: StoredMatrix,
-) -> tuple[State, ...]:
-    """Add the whole decoder.
+def build_decoder(graph: GraphWriter, weights: Weights, text: TextDims) -> tuple[State, ...]:
+    """Add the whole decoder but its head.
 
     Args:
         graph: Where to.
         weights: Where from.
         text: Dimensions.
-        embedding: The stored embedding table; a tied head multiplies with the same bytes.
 
     Returns:
         Every state, in the order of the layers.
     """
     builder, x = _layers(graph, weights, text, prefill=False)
-    graph.output("logits", "float32", (1, text.vocab_rows))
+    graph.output("hidden", "float32", (1, text.hidden))
     row = graph.op("Reshape", x, graph.integers(1, text.hidden))
-    row = builder.rms_norm(row, f"{TEXT}.norm.weight")
-    head = embedding if text.tied else weights.store(graph.data, HEAD, "head")
-    multiply(graph, row, head, to="logits")
+    builder.rms_norm(row, f"{TEXT}.norm.weight", to="hidden")
     builder.declare_states()
     return tuple(builder.states)
 
 
+def build_head(graph: GraphWriter, text: TextDims, matrix: StoredMatrix) -> None:
+    """Add the head: a graph of its own, because a third of a step's bytes are in it, and often few logits are needed.
+
+    Args:
+        graph: Where to.
+        text: Dimensions.
+        matrix: The stored head; where it is tied, the embedding table.
+    """
+    graph.input("hidden", "float32", (1, text.hidden))
+    graph.output("logits", "float32", (1, text.vocab_rows))
+    multiply(graph, "hidden", matrix, to="logits")
+
+
 def build_prefill(graph: GraphWriter, weights: Weights, text: TextDims) -> None:
-    """Add a decoder that only brings the states forward: same inputs and states, no logits.
+    """Add a decoder that only brings the states forward: same inputs and states, no output beside them.
 
     It has no head, and of the last layer no more than the states need.
     """
@@ -285,10 +290,10 @@ class _Decoder:
             rotary_embedding_dim=self.text.rope_dims,
         )
 
-    def rms_norm(self, x: str, name: str) -> str:
+    def rms_norm(self, x: str, name: str, *, to: str = "") -> str:
         """Add an RMS norm that multiplies with 1 + w."""
         scale = self.graph.constant(name, self.weights.norm(name))
-        return self.graph.op("SimplifiedLayerNormalization", x, scale, axis=-1, epsilon=self.text.eps)
+        return self.graph.op("SimplifiedLayerNormalization", x, scale, axis=-1, epsilon=self.text.eps, to=to)
 
     def head_norm(self, x: str, name: str, heads: int) -> str:
         """Add an RMS norm of every head of [1, T, heads * size]."""

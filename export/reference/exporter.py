@@ -99,7 +99,7 @@ _INPUTS: Final[dict[str, dict[str, dict[int, str]]]] = {
 _OUTPUTS: Final[dict[str, dict[str, dict[int, str]]]] = {
     "vision": {"embeds": {0: "N", 1: "P/4"}},
     "embed": {"embeds": {1: "T"}},
-    "decoder": {"logits": {}},
+    "decoder": {"hidden": {}},
 }
 
 

@@ -71,7 +71,9 @@ def main() -> None:
     ]
     rows += [
         ("decode, a word", kind, form, ops, size)
-        for (kind, form), (ops, size) in by_kind(graphs.decoder).items()
+        for graph in (graphs.decoder, graphs.head)
+        if graph is not None
+        for (kind, form), (ops, size) in by_kind(graph).items()
     ]
     rows += [
         ("decode, a word", "recurrent and convolution states", "float", recurrent, 2 * fixed),

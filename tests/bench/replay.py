@@ -1,7 +1,8 @@
 """One fixed JSON answer, replayed: what forced tokens save and what the grammar costs. `python -m tests.bench.replay BUNDLE`.
 
-All ways write the same tokens: ``plain`` one by one, ``masked`` one by one with the mask of every token computed, ``forced``
-as the service does it: tokens that the grammar forces are appended together with the next free one, and without a choice.
+All ways write the same tokens. ``plain``: one by one, without a grammar. ``masked``: one by one with the grammar, its masks
+and the way to the end counted at every token. ``forced``: as the service does it, by its own loop: tokens that the grammar
+forces are appended together with the next free one, and few logits are computed where few are allowed.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.answer.schema import model_schema
 from edge.model.bundle import open_bundle
 from edge.model.decoder import Arena
-from edge.model.engine import Engine
+from edge.model.engine import Engine, Sampling
 from edge.model.fork import embedded
+from edge.model.generate import generate
 from edge.model.grammar import Constraint
 from edge.model.layout import text_piece
+from edge.model.sampling import choose
 
 ANSWER = {
     "headline": "A man walks across the square while two people talk",
@@ -36,6 +41,8 @@ ANSWER = {
     ],
 }
 KIND = "spatial"
+ROOM = 400  # tokens that the answer may take
+BEGIN = -1  # stands for the question
 
 
 def pieces(engine: Engine, start: Constraint) -> list[tuple[list[int], bool]]:
@@ -58,40 +65,57 @@ def pieces(engine: Engine, start: Constraint) -> list[tuple[list[int], bool]]:
     return found
 
 
-def one_by_one(arena: Arena, runs: list[tuple[list[int], bool]], constraint: Constraint | None) -> float:
-    """Return the seconds of a replay without forced tokens."""
+def one_by_one(engine: Engine, arena: Arena, answer: list[int], constraint: Constraint | None) -> float:
+    """Return the seconds of a replay without forced tokens; every token is chosen, and with a grammar looked after."""
+    used, rng, greedy = engine.bundle.manifest.tokens.vocab_used, np.random.default_rng(0), Sampling.greedy()
+    logits = np.zeros(used, np.float32)
     begun = time.perf_counter()
-    for run, _ in runs:
-        for token in run:
-            if constraint is not None:
-                constraint.allowed()
-                constraint.take([token])
-            arena.step(token)
+    for place, token in enumerate(answer):
+        if constraint is not None:
+            logits = np.where(constraint.mask(), logits, np.float32(-np.inf))
+        choose(logits, None, greedy, [], rng)
+        if constraint is not None:
+            ahead = constraint.copy()
+            ahead.take([token])
+            ahead.tokens_to_end(ROOM - place, spare_digits=True)
+            constraint.take([token])
+        logits = arena.step(token)[:used]
     return time.perf_counter() - begun
 
 
-def as_served(
-    engine: Engine, arena: Arena, runs: list[tuple[list[int], bool]], constraint: Constraint
-) -> float:
-    """Return the seconds of a replay in which forced tokens wait for the next free one."""
+def as_served(engine: Engine, arena: Arena, answer: list[int], constraint: Constraint) -> float:
+    """Return the seconds of a replay by the service's own loop, with logits that wish for the next token of the answer."""
+    told: list[int] = []
 
-    def feed(tokens: list[int]) -> None:
-        if len(tokens) == 1:
-            arena.step(tokens[0])
-        elif tokens:
-            run = embedded(engine.parts.decoder, text_piece(tokens, arena.next_pos))
-            arena.prefill(run.embeds, run.positions, run.next_pos)
+    def feed(tokens: Sequence[int], ids: NDArray[np.int64] | None) -> NDArray[np.float32]:
+        if list(tokens) == [BEGIN]:  # the loop asks behind the question, which is not measured
+            found = np.zeros(
+                engine.bundle.manifest.tokens.vocab_rows if ids is None else len(ids), np.float32
+            )
+        elif len(tokens) == 1:
+            found = arena.step(tokens[0], ids)
+        else:
+            rest = [token for token in tokens if token != BEGIN]
+            run = embedded(engine.parts.decoder, text_piece(rest, arena.next_pos))
+            found = arena.prefill(run.embeds, run.positions, run.next_pos, ids=ids)
+        wanted = answer[len(told)]
+        found[wanted if ids is None else np.searchsorted(ids, wanted)] = 1e9
+        return found
 
     begun = time.perf_counter()
-    pending: list[int] = []
-    for run, forced in runs:
-        if constraint.forced() != run or not forced:
-            constraint.allowed()
-            feed(pending)
-            pending = []
-        constraint.take(run)
-        pending = pending + run
-    return time.perf_counter() - begun
+    generate(
+        feed,
+        [BEGIN],
+        tokens=engine.bundle.manifest.tokens,
+        constraint=constraint,
+        max_tokens=ROOM,
+        sampling=Sampling.greedy(),
+        rng=np.random.default_rng(0),
+        on_token=told.append,
+    )
+    seconds = time.perf_counter() - begun
+    assert told == answer
+    return seconds
 
 
 def main() -> None:
@@ -106,7 +130,8 @@ def main() -> None:
     with Engine(open_bundle(args.bundle, cache=args.cache), threads=args.threads, cache=args.cache) as engine:
         start = engine.parts.grammars.constraint(model_schema(KIND))
         runs = pieces(engine, start)
-        count = sum(len(run) for run, _ in runs)
+        answer = [token for run, _ in runs for token in run]
+        count = len(answer)
         arena = engine.parts.decoder.arena(args.depth + count + 8)
         arena.pad(args.depth)
         mark = arena.mark()
@@ -114,9 +139,9 @@ def main() -> None:
         for turn in range(args.repeat + 1):
             for name, found in seconds.items():
                 if name == "forced":
-                    taken = as_served(engine, arena, runs, start.copy())
+                    taken = as_served(engine, arena, answer, start.copy())
                 else:
-                    taken = one_by_one(arena, runs, start.copy() if name == "masked" else None)
+                    taken = one_by_one(engine, arena, answer, start.copy() if name == "masked" else None)
                 arena.rewind(mark)
                 if turn:
                     found.append(taken)

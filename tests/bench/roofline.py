@@ -177,11 +177,17 @@ def decoder_feeds(bundle: Bundle, tokens: int, context: int) -> Any:
                 scale = np.full((1, shape[1], 1, shape[3]), 1 / 127, np.float32)
                 binding.bind_cpu_input(state.scale, scale)
                 binding.bind_output(state.rows)
-        if "logits" in {output.name for output in session.get_outputs()}:
-            binding.bind_output("logits")
+        for name in {"logits", "hidden"} & {output.name for output in session.get_outputs()}:
+            binding.bind_output(name)
         return lambda: session.run_with_iobinding(binding)
 
     return bind
+
+
+def head_feeds(bundle: Bundle) -> Any:
+    """Return what runs the head's graph of a session."""
+    hidden = np.random.default_rng(3).standard_normal((1, bundle.manifest.text.hidden), np.float32)
+    return lambda session: lambda: session.run(None, {"hidden": hidden})
 
 
 def vision_feeds(bundle: Bundle) -> Any:
@@ -265,6 +271,8 @@ def main() -> None:
         "decode": (graphs.decoder, 1, decoder_feeds(bundle, 1, context)),
         "vision": (graphs.vision, patches, vision_feeds(bundle)),
     }
+    if graphs.head is not None:
+        stages["head"] = (graphs.head, 1, head_feeds(bundle))
     result: dict[str, Any] = {
         "bundle": bundle.manifest.recipe.name,
         "machine": {

@@ -323,7 +323,7 @@ def test_two_that_learn_together_stay_equal(begun: Path, tmp_path: Path) -> None
 def test_answers_are_spelt_as_the_grammar_lets_them_be_written(begun: Path) -> None:
     """Token by token: what the engine forces is what was trained, and what was trained is always allowed."""
     layout = Layout(begun / "layout")
-    grammars = Grammars(layout.tokenizer.json, layout.manifest.tokens)
+    grammars = Grammars(layout.tokenizer, layout.manifest.tokens)
     for seed, stage in enumerate(STAGES * 4):
         scene = draw_scene(seed, stage)
         for kind in ("summary", "spatial", "ask"):

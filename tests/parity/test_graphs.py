@@ -97,7 +97,7 @@ def in_place(
     """
     import onnxruntime as ort
 
-    session = pair.session("decoder")
+    session, head = pair.session("decoder"), pair.session("head")
     cos, sin = rope_tables(pair, where)
     buffers = {}
     for state in pair.manifest.states:
@@ -117,9 +117,10 @@ def in_place(
         for state, buffer in buffers.items():
             binding.bind_ortvalue_input(state.input, buffer)
             binding.bind_ortvalue_output(state.output, buffer)
-        binding.bind_output("logits", "cpu")
+        binding.bind_output("hidden", "cpu")
         session.run_with_iobinding(binding)
-        yield done, binding.copy_outputs_to_cpu()[-1][0]
+        (logits,) = head.run(["logits"], {"hidden": binding.copy_outputs_to_cpu()[-1]})
+        yield done, logits[0]
     for state, buffer in buffers.items():
         if state.kind == "kv":
             assert np.isfinite(buffer.numpy()[:, :, :done]).all()

@@ -18,4 +18,4 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(tokenizer_file: Path) -> Tokenizer:
-    return Tokenizer(tokenizer_file, vocab_used=example.manifest().tokens.vocab_used)
+    return Tokenizer(tokenizer_file, example.manifest().tokens)

@@ -46,6 +46,29 @@ def test_a_sound_bundle_opens_and_is_known_by_its_manifests_hash(tmp_path: Path)
     assert bundle.hash == bundle_hash((path / MANIFEST).read_bytes())
 
 
+def own_head(content: dict[str, Any]) -> None:
+    """Turn the decoder's logits into hidden, which a head of its own takes."""
+    graphs = content["graphs"]
+    hidden = {"name": "hidden", "dtype": "float32", "shape": [1, 64]}
+    logits, *states = graphs["decoder"]["outputs"]
+    graphs["decoder"]["outputs"] = [hidden, *states]
+    graphs["head"] = {"file": "embed.onnx", "inputs": [hidden], "outputs": [logits]}
+
+
+def test_the_head_may_be_a_graph_of_its_own(tmp_path: Path) -> None:
+    assert open_bundle(example.write(tmp_path / "bundle", own_head)).manifest.graphs.head is not None
+
+
+def test_a_head_and_a_decoder_that_gives_logits_contradict_each_other(tmp_path: Path) -> None:
+    def both(content: dict[str, Any]) -> None:
+        logits = content["graphs"]["decoder"]["outputs"][0]
+        own_head(content)
+        content["graphs"]["decoder"]["outputs"].append(logits)
+
+    error = refusal(example.write(tmp_path / "bundle", both))
+    assert "decoder outputs" in "".join(error.evidence)
+
+
 def test_reports_beside_the_bundle_are_no_part_of_it(tmp_path: Path) -> None:
     path = example.write(tmp_path / "bundle")
     before = open_bundle(path).hash

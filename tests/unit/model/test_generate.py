@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
 from edge.answer.schema import model_schema
-from edge.errors import BundleError, ModelError
+from edge.errors import ModelError
 from edge.messages import BODIES
 from edge.model.generate import Generated, budget, generate
 from edge.model.grammar import Grammars
@@ -66,7 +66,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def grammars(tokenizer: Tokenizer) -> Grammars:
-    return Grammars(tokenizer.json, TOKENS)
+    return Grammars(tokenizer, TOKENS)
 
 
 class Talker:
@@ -78,12 +78,15 @@ class Talker:
         self._liking[list(liked)] = strength
         self._liking[TOKENS.vocab_used :] = 1e6  # padding rows shout
         self.heard: list[int] = []
+        self.asked: list[int] = []  # how many logits
 
-    def __call__(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+    def __call__(self, tokens: Sequence[int], ids: NDArray[np.int64] | None) -> NDArray[np.float32]:
         assert len(tokens)
         self.heard += tokens
         noise = self._rng.normal(0, 3, TOKENS.vocab_rows).astype(np.float32)
-        return noise + self._liking
+        said: NDArray[np.float32] = noise + self._liking
+        self.asked.append(TOKENS.vocab_used if ids is None else len(ids))
+        return said if ids is None else said[ids]
 
 
 def run(
@@ -196,6 +199,16 @@ def test_the_model_hears_the_question_and_every_token_before_it_chooses(grammars
     assert talker.heard == [1, 2, 3, *found.tokens][: len(talker.heard)]
 
 
+def test_where_few_tokens_are_allowed_only_their_logits_are_asked_for(grammars: Grammars) -> None:
+    talker = Talker(3, [], 0)
+    run(talker, grammars, {"type": "array", "items": {"enum": [17, 25]}, "minItems": 2, "maxItems": 2}, 60)
+    assert talker.asked  # a digit, or the second one of two
+    assert max(talker.asked) <= 2
+    talker = Talker(3, [], 0)
+    run(talker, grammars, {"type": "string"}, 20)
+    assert max(talker.asked) == TOKENS.vocab_used
+
+
 def test_free_text_ends_with_the_budget_or_either_end_id() -> None:
     found = run(Talker(0, [], 0), None, None, 20)
     assert (len(found.tokens), found.finish) == (20, "length")
@@ -227,11 +240,6 @@ def test_a_schema_that_cannot_be_used_is_a_model_error(grammars: Grammars) -> No
         budget(grammars.constraint({"type": "string", "minLength": 5000}), 10)
     with pytest.raises(ModelError, match="at least one token"):
         budget(None, 0)
-
-
-def test_a_tokenizer_without_grammar_is_a_bundle_error() -> None:
-    with pytest.raises(BundleError, match="cannot be used for grammars"):
-        Grammars("{}", TOKENS).constraint({"type": "number"})
 
 
 def test_a_token_against_the_grammar_is_an_error_and_no_end(tokenizer: Tokenizer, grammars: Grammars) -> None:

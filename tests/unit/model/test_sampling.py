@@ -49,7 +49,7 @@ def distribution(logits: dict[int, float], said: list[int], sampling: Sampling) 
 def test_greedy_takes_the_most_probable_allowed_token(logits: list[float], data: st.DataObject) -> None:
     allowed = sorted(data.draw(st.sets(st.integers(0, len(logits) - 1), min_size=1)))
     rng = np.random.default_rng(0)
-    token, logprob = choose(as_array(logits), np.array(allowed), Sampling.greedy(), [], rng)
+    token, logprob = choose(as_array(logits)[allowed], np.array(allowed), Sampling.greedy(), [], rng)
     values = as_array(logits).astype(float)
     assert token in allowed
     assert values[token] == max(values[allowed])
@@ -75,7 +75,7 @@ def test_tokens_are_drawn_as_often_as_the_reference_says(sampling: Sampling) -> 
     expected = distribution({i: float(logits[i]) for i in allowed}, said, sampling)
     rng = np.random.default_rng(7)
     draws = 4000
-    drawn = [choose(logits, np.array(allowed), sampling, said, rng)[0] for _ in range(draws)]
+    drawn = [choose(logits[allowed], np.array(allowed), sampling, said, rng)[0] for _ in range(draws)]
     for token in range(len(logits)):
         share = expected.get(token, 0.0)
         spread = 5 * math.sqrt(share * (1 - share) / draws)
@@ -96,6 +96,25 @@ def test_no_token_is_drawn_that_the_reference_excludes(
     penalised = set(said) if sampling.presence_penalty or sampling.repetition_penalty != 1 else set()
     alike = {(float(values[i]), i in penalised) for i in possible}
     assert (float(values[token]), token in penalised) in alike
+
+
+@given(LOGITS, st.sampled_from([Sampling.greedy(), *SETTINGS]), st.integers(0, 99), st.data())
+@settings(deadline=None)
+def test_what_may_not_be_chosen_counts_for_nothing(
+    logits: list[float], sampling: Sampling, seed: int, data: st.DataObject
+) -> None:
+    """Minus infinity under all ids, and the others' ids alone, are the same."""
+    said = data.draw(st.lists(st.integers(0, len(logits) - 1), max_size=4))
+    allowed = np.array(sorted(data.draw(st.sets(st.integers(0, len(logits) - 1), min_size=1))))
+    masked = np.full(len(logits), -np.inf, np.float32)
+    masked[allowed] = as_array(logits)[allowed]
+    all_ids = choose(masked, None, sampling, said, np.random.default_rng(seed))
+    few = choose(masked[allowed], allowed, sampling, said, np.random.default_rng(seed))
+    assert (all_ids[0] in allowed, all_ids[1]) == (
+        True,
+        pytest.approx(few[1], abs=1e-5) if all_ids[0] == few[0] else all_ids[1],
+    )
+    assert masked[all_ids[0]] == masked[few[0]]
 
 
 def test_a_seed_repeats_the_choice_and_another_changes_it() -> None:

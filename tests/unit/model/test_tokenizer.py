@@ -11,6 +11,7 @@ from edge.errors import BundleError
 from edge.model.tokenizer import Tokenizer
 from tests.unit.model import example
 
+TOKENS = example.manifest().tokens
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -34,10 +35,10 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     for content in (b"{}", b"\xff", b""):
         (tmp_path / "tokenizer.json").write_bytes(content)
         with pytest.raises(BundleError, match="cannot be read"):
-            Tokenizer(tmp_path / "tokenizer.json", vocab_used=673)
+            Tokenizer(tmp_path / "tokenizer.json", TOKENS)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tokenizer_file: Path) -> None:
     with pytest.raises(BundleError, match="does not belong") as caught:
-        Tokenizer(tokenizer_file, vocab_used=672)
+        Tokenizer(tokenizer_file, TOKENS.model_copy(update={"vocab_used": 672}))
     assert caught.value.evidence == ("it has 673 ids, manifest.json says 672",)
