@@ -133,7 +133,9 @@ def _figures(view: View, first: Answer) -> Html:
     if counts.pairs == offered:
         figures.append((f"{counts.frames:,}", _noun(counts.frames, "frame", "frames") + " looked at"))
     else:
-        figures.append((f"{counts.pairs / offered:.0%}".replace("%", " %"), "of the frames shown"))
+        figures.append(
+            (f"{counts.pairs / offered:.0%}".replace("%", " %"), "of the frames shown to the model")
+        )
     kinds = {answer.kind for answer in report.answers}
     if first.counts is not None:
         figures.append((f"{first.counts.people}", _noun(first.counts.people, "person", "people")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge.answer.page.markup import Html, percent, tag
 from edge.answer.page.view import View
 from edge.answer.page.words import DASH, clock, plural, size
-from edge.answer.report import ClipReport
+from edge.answer.report import ClipReport, Counts
 from edge.messages import Answer, Provenance
 
 _STAGES = (
@@ -74,7 +74,7 @@ def origin(view: View) -> Html:
         ("Frames", ", ".join([frames, *extra])),
         ("Damaged", f"{plural(counts.packets_damaged, 'packet')} that could not be decoded" if counts.packets_damaged else ""),
         ("Gate", "" if report.gate is None else f"threshold {report.gate:g}, {plural(counts.pairs_gated, 'pair')} dropped"),
-        ("Tokens", f"{counts.tokens_in:,} read at most, {counts.tokens_out:,} written"),
+        ("Tokens", _tokens(counts)),
         ("Model", report.model),
         ("Recipe", report.recipe),
         ("Bundle", report.bundle),
@@ -93,6 +93,11 @@ def origin(view: View) -> Html:
         tag("dl", *pairs),
         aria_labelledby="origin",
     )
+
+
+def _tokens(counts: Counts) -> str:
+    said = f"{counts.tokens_video:,} of video, {counts.tokens_in:,} with a question at most, {counts.tokens_out:,} written"
+    return f"{said}; the gate saved some {counts.tokens_saved:,}" if counts.tokens_saved else said
 
 
 def _heat(made: Provenance) -> str:
@@ -117,9 +122,11 @@ def trust(report: ClipReport) -> Html:
         "Confidence is how sure the model was of its own words, between 0 and 1. It is not calibrated: 0.9 does not "
         "mean right nine times in ten."
     )
+    sharper = [answer.key_frame for answer in report.answers if answer.key_frame is not None]
+    but = f", one of them at {size(sharper[0].width, sharper[0].height)}" if sharper else ""
     said.append(
-        f"The model saw the pictures at {size(report.frame_width, report.frame_height)} pixels; what is smaller than "
-        "a few of these it cannot know."
+        f"The model saw the pictures at {size(report.frame_width, report.frame_height)} pixels{but}; what is smaller "
+        "than a few of these it cannot know."
     )
     if any(answer.provenance.truncated for answer in report.answers):
         said.append("An answer marked as cut short met its limit of length before the model had finished.")

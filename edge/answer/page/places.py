@@ -9,7 +9,7 @@ from edge.answer.page.markup import Html, Value, join, percent, tag
 from edge.answer.page.pictures import image
 from edge.answer.page.standing import standing
 from edge.answer.page.view import View
-from edge.answer.page.words import DASH, clock, place, plural, size
+from edge.answer.page.words import DASH, clock, place, size
 from edge.answer.text import PROBLEMS
 from edge.messages import Answer, Box, Relation
 from edge.records import Still
@@ -83,13 +83,11 @@ def _section(view: View, answer: Answer, index: int, count: int, *, heads: bool)
 def _caption(answer: Answer, shot: Still) -> str:
     at = clock(shot.time_s, exact=True)
     key_frame = answer.key_frame
+    refer = ", to which the boxes refer" if answer.objects else ""
     if key_frame is None:
-        return f"The last picture, at {at}, to which the boxes refer."
+        return f"The last picture, at {at}{refer}."
     shown = size(key_frame.width, key_frame.height)
-    return (
-        f"The sharp picture that the model was shown, at {at}, to which the boxes refer; it saw it at {shown} pixels "
-        f"({plural(key_frame.tokens, 'token')})."
-    )
+    return f"The sharp picture that the model was shown, at {at}{refer}; it saw it at {shown} pixels."
 
 
 def _room(answer: Answer, found: Sequence[Mark], lang: str | None) -> list[Html]:

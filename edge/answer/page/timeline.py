@@ -86,13 +86,11 @@ def _shown(view: View) -> Html:
         bars.append(tag("rect", class_="shown", x=x, y=_SHOWN_PX - height, width=width, height=height))
     if counts.pairs < offered:
         said = (
-            f"Shown to the model: {counts.pairs:,} of {plural(offered, 'pair')} of frames, {counts.tokens_video:,} "
-            "tokens; the gate found nothing new in the others"
+            f"Shown to the model: {counts.pairs:,} of {plural(offered, 'pair')} of frames; in the others the gate found "
+            "nothing new. The higher a bar, the more had changed."
         )
-        said += f", which saved some {counts.tokens_saved:,}. " if counts.tokens_saved else ". "
-        said += "A bar is as high as much had changed."
     else:
-        said = f"Shown to the model: {plural(counts.pairs, 'pair')} of frames, {counts.tokens_video:,} tokens"
+        said = f"Shown to the model: {plural(counts.pairs, 'pair')} of frames"
     return tag(
         "div",
         tag("span", said),

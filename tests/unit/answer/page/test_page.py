@@ -157,7 +157,7 @@ def test_a_reader_is_told_what_when_where_and_by_whom() -> None:
         "A dog by a tree", "dog left of tree", "lower left", "impossible or repeated box, not drawn",
         "confidence 0.50, not calibrated", "cut short", "cleaned", "part of the clip was not seen",
         "480 at 8 a second, 3 repeat the one before, 2 missing", "2 packets that could not be decoded",
-        "shown to the model at 256 \N{MULTIPLICATION SIGN} 192", "13,900 read at most, 90 written", "f" * 64, "by a clock that nobody set",
+        "shown to the model at 256 \N{MULTIPLICATION SIGN} 192", "13,900 with a question at most, 90 written", "f" * 64, "by a clock that nobody set",
         "Not seen: 0:20 \N{EN DASH} 0:27.5 ( A dog by a tree ).", "16.0 s for 60.0 s of video", "0:00 \N{EN DASH} 1:00 of 1:19.5",
         "It is not calibrated", "Energy 2,982 J of the whole machine, estimated", "51 °C, the processor was slowed",
         "less was done: fewer frames (heat, budget)",
@@ -174,7 +174,8 @@ def bars(document: Document) -> list[tuple[str, str, str]]:
 def test_what_the_model_was_shown_is_one_bar_where_nothing_was_dropped() -> None:
     document = Document(page(CALM))
     assert bars(document) == [("0%", "100%", "20")]
-    assert "Shown to the model: 240 pairs of frames, 13,640 tokens" in document.said
+    assert "Shown to the model: 240 pairs of frames" in document.said
+    assert "13,640 of video, 13,900 with a question at most, 90 written" in document.said
 
 
 def test_what_the_gate_kept_stands_out_by_how_much_had_changed() -> None:
@@ -189,10 +190,8 @@ def test_what_the_gate_kept_stands_out_by_how_much_had_changed() -> None:
     kept = (Seen(0, 1.0), Seen(60, 0.25), Seen(61, 0.25), Seen(239, 0.0))
     document = Document(page(View(report=report, seen=kept)))
     assert bars(document) == [("0%", "0.42%", "20"), ("25%", "0.83%", "10"), ("99.58%", "0.42%", "4")]
-    assert (
-        "4 of 240 pairs of frames, 13,640 tokens; the gate found nothing new in the others, which saved some 9,000"
-        in document.said
-    )
+    assert "4 of 240 pairs of frames; in the others the gate found nothing new" in document.said
+    assert "written; the gate saved some 9,000" in document.said
     assert "Gate threshold 1, 236 pairs dropped" in document.said
 
 
@@ -201,11 +200,18 @@ def test_what_was_worked_out_and_how_sure_the_model_was_stands_beside_the_words(
     for words in (
         "3 people", "1 vehicle", "0 animals", "rests on 12 pairs of frames, confidence 0.40", "Nearest: calm words",
         "0:40 calm words the model was shown nothing of this span",
-        "Free: lower", "headline 0.25", "The sharp picture that the model was shown, at 0:59.9", "640 \N{MULTIPLICATION SIGN} 480",
+        "Free: lower", "headline 0.25", "The sharp picture that the model was shown, at 0:59.9", "to which the boxes refer",
+        "256 \N{MULTIPLICATION SIGN} 192 pixels, one of them at 640 \N{MULTIPLICATION SIGN} 480;",
         "unsure calm words door, confidence 0.80, not calibrated; yes at first, no at a second look",
         "yes calm words car", "no calm words dog, confidence 0.70, not calibrated",
     ):  # fmt: skip
         assert words in said, words
+
+
+def test_where_no_object_was_named_no_boxes_are_spoken_of() -> None:
+    said = Document(page(view("calm words", answer("spatial", "calm words", objects=(), relations=())))).said
+    assert "No object was named." in said
+    assert "boxes refer" not in said
 
 
 def test_a_box_that_cannot_be_says_why() -> None:
