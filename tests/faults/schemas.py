@@ -31,6 +31,7 @@ from edge.model.generate import generate
 from edge.model.grammar import Grammars
 from edge.model.manifest import TOKENIZER, Tokens
 from edge.model.sampling import Sampling
+from edge.model.tokenizer import Tokenizer
 from edge.share import demo_bundle
 from tests import asked
 
@@ -52,7 +53,8 @@ class Campaign:
     def __init__(self, seed: int) -> None:
         bundle = open_bundle(demo_bundle())
         self._tokens: Tokens = bundle.manifest.tokens
-        self._grammars = Grammars((bundle.path / TOKENIZER).read_text(encoding="utf-8"), self._tokens)
+        tokenizer = Tokenizer(bundle.path / TOKENIZER, self._tokens)
+        self._grammars = Grammars(tokenizer, self._tokens)
         self._rng = random.Random(seed)
         self._counts: Counter[str] = Counter()
         self._slowest = {"check_ms": 0.0, "compile_ms": 0.0}
@@ -121,8 +123,8 @@ class Campaign:
     def _answer(self, given: Given, check: jsonschema.Draft202012Validator, budget: int) -> None:
         chance = np.random.default_rng(self._rng.randrange(2**31))
 
-        def feed(_tokens: Sequence[int]) -> NDArray[np.float32]:
-            return chance.standard_normal(self._tokens.vocab_rows, np.float32)
+        def feed(_tokens: Sequence[int], rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
+            return chance.standard_normal(self._tokens.vocab_rows if rows is None else len(rows), np.float32)
 
         found = generate(
             feed,
