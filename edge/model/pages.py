@@ -14,6 +14,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
+from edge.model.heap import trim
+
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S{4} \S+ \S+ \d+ +(/.*)")  # proc_pid_smaps(5)
 
 
@@ -68,3 +70,4 @@ class Turns:
         if turn != self._turn:
             self._turn = turn
             let_go(self._others[turn])
+            trim()

@@ -12,12 +12,6 @@ from edge.errors import BundleError
 from edge.model.heap import trim
 from edge.model.manifest import Tokens
 
-_SLICES = [r'[^"\\\x00-\x1F\x7F]{1,30}']
-"""Tokens whose masks llguidance computes once for all grammars: those within a string that has room for 30 characters.
-
-Its own choice has three more, which took 38 MiB for 248,000 tokens.
-"""
-
 
 class Tokenizer:
     """A byte-level BPE.
@@ -41,9 +35,7 @@ class Tokenizer:
 
         try:
             content = path.read_text(encoding="utf-8")
-            self.tables: Any = LLTokenizer(
-                content, n_vocab=tokens.vocab_rows, eos_token=list(tokens.eos), slices=_SLICES
-            )
+            self.tables: Any = LLTokenizer(content, n_vocab=tokens.vocab_rows, eos_token=list(tokens.eos))
             added = _added_tokens(content)
         except Exception as error:  # the library raises plain Exception
             raise BundleError(
