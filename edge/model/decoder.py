@@ -16,6 +16,7 @@ from edge.errors import ContextFullError, ModelError, StaleForkError
 from edge.model.bundle import Bundle
 from edge.model.cache import RoundedRows
 from edge.model.layout import rope_rows
+from edge.model.pages import Rows
 from edge.model.prepared import Prepared
 from edge.model.sessions import NUMPY, open_session, shrinking, translated
 
@@ -85,6 +86,7 @@ class Decoder:
         self.chunk = chunk or CHUNK
         graphs = bundle.manifest.graphs
         self.embed_session = open_session(bundle, graphs.embed, threads=threads)  # a look-up: nothing to pack
+        self.words = Rows((bundle.path / graphs.embed.file).with_suffix(".data"))
         how: dict[str, Any] = {"threads": threads, "prepared": prepared, "packed": packed}
         self.session = open_session(bundle, graphs.decoder, **how)
         second = graphs.prefill
@@ -96,6 +98,7 @@ class Decoder:
         """Return the embeddings of token ids, shape (n, hidden)."""
         with translated("embedding"):
             rows: NDArray[np.float32] = self.embed_session.run(["embeds"], {"input_ids": ids[None]})[0][0]
+        self.words.look_up()
         return rows
 
     def arena(self, rows: int) -> Arena:
@@ -364,6 +367,7 @@ class Arena:
         )
         with translated("embedding"):
             self._decoder.embed_session.run_with_iobinding(self._embed_run)
+        self._decoder.words.look_up()
         self._run(self._step_run, self.length + 1)
         self.next_pos += 1
         return self._said(ids)

@@ -16,6 +16,8 @@ from typing import Literal
 
 from edge.model.heap import trim
 
+LOOK_UPS = 64
+"""At most 4 MiB by then, at 64 KiB each."""
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S{4} \S+ \S+ \d+ +(/.*)")  # proc_pid_smaps(5)
 
 
@@ -28,10 +30,12 @@ def let_go(files: Collection[Path]) -> None:
     if not names:
         return
     with contextlib.suppress(OSError, AttributeError):
-        for begin, end in _clean(names):
-            ctypes.CDLL(None).madvise(
-                ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED
-            )
+        _unmap(_clean(names))
+
+
+def _unmap(mappings: Collection[tuple[int, int]]) -> None:
+    for begin, end in mappings:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
 
 
 def _clean(names: Collection[str]) -> list[tuple[int, int]]:
@@ -51,6 +55,33 @@ def _clean(names: Collection[str]) -> list[tuple[int, int]]:
                 found.pop()  # onnxruntime maps writable: what was written would be lost
                 ours = False
     return found
+
+
+class Rows:
+    """A file of which single rows are read here and there.
+
+    Linux maps sixteen pages around each, so a table of words in 8 bits became resident by 200 MiB in an answer of 400 words
+    of many kinds. Where the file is mapped is looked up once, which takes tens of milliseconds; it must stay mapped, and
+    nobody may write to it.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._mappings: list[tuple[int, int]] | None = None
+        self._looked_up = 0
+
+    def look_up(self) -> None:
+        """Note that rows were read, and let go of them at every `LOOK_UPS`-th time."""
+        self._looked_up += 1
+        if self._looked_up % LOOK_UPS:
+            return
+        with contextlib.suppress(OSError, AttributeError):
+            if self._mappings is None:
+                self._mappings = _clean({str(self._file.resolve())})
+            _unmap(self._mappings)
 
 
 class Turns:
