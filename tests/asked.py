@@ -156,7 +156,7 @@ def hostile(rng: random.Random) -> Any:
             {"properties": {rng.choice(("x" * 65, "\u001b[2J", "\ud800", "")): {"type": "string"}}},
             {"properties": {f"p{number}": {"type": "boolean"} for number in range(200)}},
             {"properties": {"a": {"type": "string"}}, "required": rng.choice((["b"], "a", [1], [["a"]]))},
-            nested(rng.choice((9, 40, 2000)), rng.choice(("properties", "items", "anyOf"))),
+            nested(rng.choice((9, 40, 300)), rng.choice(("properties", "items", "anyOf"))),
             rng.choice((True, False, None, 0, "string", [], [{}], {})),
             _noise(rng, 3),
         )
