@@ -159,7 +159,7 @@ def stalled(source: Path, out: Path) -> Iterator[tuple[subprocess.Popen[bytes], 
     os.close(write)
     try:
         deadline = time.monotonic() + 60
-        while not list(out.parent.glob(".*/decoder.data")):
+        while not list(out.parent.glob(".*/*.data")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
