@@ -98,7 +98,7 @@ class Decoder:
         """Return the embeddings of token ids, shape (n, hidden)."""
         with translated("embedding"):
             rows: NDArray[np.float32] = self.embed_session.run(["embeds"], {"input_ids": ids[None]})[0][0]
-        self.words.look_up()
+        self.words.read(len(ids))
         return rows
 
     def arena(self, rows: int) -> Arena:
@@ -367,7 +367,7 @@ class Arena:
         )
         with translated("embedding"):
             self._decoder.embed_session.run_with_iobinding(self._embed_run)
-        self._decoder.words.look_up()
+        self._decoder.words.read(1)
         self._run(self._step_run, self.length + 1)
         self.next_pos += 1
         return self._said(ids)

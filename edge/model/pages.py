@@ -16,8 +16,8 @@ from typing import Literal
 
 from edge.model.heap import trim
 
-LOOK_UPS = 64
-"""At most 4 MiB by then, at 64 KiB each."""
+ROWS = 64
+"""At most 4 MiB are resident by then, at 64 KiB each."""
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S{4} \S+ \S+ \d+ +(/.*)")  # proc_pid_smaps(5)
 
 
@@ -71,13 +71,14 @@ class Rows:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._mappings: list[tuple[int, int]] | None = None
-        self._looked_up = 0
+        self._read = 0
 
-    def look_up(self) -> None:
-        """Note that rows were read, and let go of them at every `LOOK_UPS`-th time."""
-        self._looked_up += 1
-        if self._looked_up % LOOK_UPS:
+    def read(self, count: int) -> None:
+        """Note that rows were read, and let go of them when they are `ROWS`."""
+        self._read += count
+        if self._read < ROWS:
             return
+        self._read = 0
         with contextlib.suppress(OSError, AttributeError):
             if self._mappings is None:
                 self._mappings = _clean({str(self._file.resolve())})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.model.pages import LOOK_UPS, Rows, Turns, let_go
+from edge.model.pages import ROWS, Rows, Turns, let_go
 
 SIZE = 1 << 20
 
@@ -69,18 +69,17 @@ def test_rows_that_were_looked_up_are_let_go_now_and_then(mapped: list[Mapped]) 
     rows = Rows(table.path)
     for _ in range(3):
         assert table.touch() == other.touch()
-        for _ in range(LOOK_UPS - 1):
-            rows.look_up()
+        rows.read(1)
+        rows.read(ROWS - 2)
         assert resident(table.path) == SIZE // 1024
-        rows.look_up()
+        rows.read(1)
         assert (resident(table.path), resident(other.path)) == (0, SIZE // 1024)
 
 
 def test_files_that_are_not_mapped_do_not_matter(tmp_path: Path) -> None:
     let_go([tmp_path / "nowhere"])
     rows = Rows(tmp_path / "nowhere")
-    for _ in range(LOOK_UPS):
-        rows.look_up()
+    rows.read(ROWS)
     let_go([])
 
 
