@@ -17,7 +17,7 @@ from typing import Literal
 from edge.model.heap import trim
 
 ROWS = 64
-"""At most 4 MiB are resident by then, at 64 KiB each."""
+"""At most 8 MiB are resident by then: 64 KiB around each row, and as much around its scales."""
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S{4} \S+ \S+ \d+ +(/.*)")  # proc_pid_smaps(5)
 
 
