@@ -2,8 +2,8 @@
 
 They are trained with the model and no part of it. Trained from answers alone the vision tower starves (its gradient is a
 hundredth of the language part's), and the language model learns when something happened from a few digits at the end of
-a long clip; the heads tell both what is true at every cell and every pair. What an answer copies, digits of times and of
-boxes, they are told as digits: a model that had been told boxes as numbers wrote one first digit in six right.
+a long clip; the heads tell both what is true at every cell and every pair. What an answer copies, times and the sides of
+boxes, they are told as classes, one for each token: a model that had been told boxes as numbers wrote one in six right.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from export.demo.labels import (
     FINE,
     NONE,
     PAIR_CLASSES,
-    SIDE_CLASSES,
 )
 
-_BOX: Final = 0.25  # weight of a box's eight digits, nats summed, beside the other classes'
+_BOX: Final = 0.25  # weight of a box's four sides, nats summed, beside the other classes'
 _NEAR: Final = 60 // BOX_STEP  # steps by which a side that counts as found may be off
 
 
@@ -81,13 +80,12 @@ class Heads(nn.Module):  # type: ignore[misc]  # torch is untyped here
             right &= logits.detach().argmax(-1) == labels[:, place]
         count, full, empty = taken.sum().clamp(min=1), taken.to(each.dtype), (~taken).to(each.dtype)
         loss = ((each * full).sum() / count + (each * empty).sum() / empty.sum().clamp(min=1)) / 2
-        digits, sides = box[taken].split(BOX_CLASSES, dim=-1), sides[taken]
-        for place, logits in enumerate(digits):
+        edges, sides = box[taken].split(BOX_CLASSES, dim=-1), sides[taken]
+        for place, logits in enumerate(edges):
             off = functional.cross_entropy(logits, sides[:, place], reduction="sum")
             loss = loss + _BOX * off / count
-        found = torch.stack([logits.detach().argmax(-1) for logits in digits], 1)
-        steps = sides.new_tensor([SIDE_CLASSES[1], 1])
-        miss = ((found - sides).view(-1, 4, 2) * steps).sum(2).abs()
+        found = torch.stack([logits.detach().argmax(-1) for logits in edges], 1)
+        miss = (found - sides).abs()
         return Seen(loss, right[taken].float().mean(), (miss <= _NEAR).all(1).float().mean())
 
     def pairs(self, states: Tensor, labels: Tensor, *, late: bool = False) -> tuple[Tensor, Tensor]:

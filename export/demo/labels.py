@@ -23,26 +23,26 @@ CELL_CLASSES: Final = (1 + len(KINDS), 1 + len(COLOURS), 1 + len(WAYS))
 """Values of a cell's first labels: kind, colour, way; 0 for none."""
 BOX_STEP: Final = 20
 """Of the sides of boxes in training, thousandths of the picture."""
-SIDE_CLASSES: Final = (11, 100 // BOX_STEP)
-"""Values of a side: tenths of the picture, and steps beyond; the digits that are written, so that they can be copied."""
-BOX_CLASSES: Final = SIDE_CLASSES * 4
+BOX_CLASSES: Final = (1 + 1000 // BOX_STEP,) * 4
+"""Values of the sides of a box, each a class of its own as it is a token of its own, so that it can be copied."""
 CELL_WIDTH: Final = len(CELL_CLASSES) + FINE**2 + len(BOX_CLASSES)
-"""Labels of a cell: its classes, which parts are taken, and the digits of the box of what lies in it."""
+"""Labels of a cell: its classes, which parts are taken, and the sides of the box of what lies in it."""
 _VERBS: Final = get_args(EventKind)
 _SIDES: Final = ("left", "right", "top", "bottom", "up", "down")
 _EVENT: Final = (1 + MAX_EVENTS, 1 + len(_VERBS), 1 + len(KINDS), 1 + len(COLOURS), 1 + len(_SIDES))
-_TIME: Final = (10, 10, 10)
+PAIRS: Final = 240
+"""Of a minute; a pair's number stands for its time."""
 _SIGHT: Final = (1 + len(KINDS), 1 + len(COLOURS), *BOX_CLASSES)
 SIGHTS: Final = 3
 """Of so many sprites a pair's labels tell where they are."""
-PAIR_CLASSES: Final = (*_TIME, *_EVENT, *_EVENT, 1 + len(KINDS), *_TIME, *_TIME, *_SIGHT * SIGHTS)
-"""Values of a pair's labels: the digits of its time (tens, units, tenths of a second); of the event that began last and of
-the one that ended last which one it is, verb, kind, colour and side; how many sprites can be seen; the digits of when the
-one began and of when the other ended, so that a number that is asked for leads to its time wherever one looks; and kind,
-colour and the digits of the box of each sprite that can be seen, in the order in which answers name them."""
+PAIR_CLASSES: Final = (PAIRS, *_EVENT, *_EVENT, 1 + len(KINDS), PAIRS, PAIRS, *_SIGHT * SIGHTS)
+"""Values of a pair's labels: its time; of the event that began last and of the one that ended last which one it is, verb,
+kind, colour and side; how many sprites can be seen; when the one began and when the other ended, so that a number that is
+asked for leads to its time wherever one looks; and kind, colour and the sides of the box of each sprite that can be seen,
+in the order in which answers name them."""
 NONE: Final = -1
 """A label of which nothing is known: no box of what is not there."""
-BEGUN: Final = slice(3, 3 + len(_EVENT))
+BEGUN: Final = slice(1, 1 + len(_EVENT))
 """Where among a pair's labels the event that began last stands."""
 _SLACK_S: Final = 0.06  # half of the last digit of a written time
 _MOVES_PX: Final = 0.75  # what moves less within a pair is not seen to move
@@ -70,10 +70,7 @@ def cell_labels(scene: Scene, pairs: Iterable[int]) -> NDArray[np.int64]:
         ways = np.array([*(1 + _way(across, down) for across, down in steps), 0])
         boxes = np.zeros((len(scene.sprites) + 1, len(BOX_CLASSES)), np.int64)
         shown = np.clip(np.nan_to_num(where.boxes[:, second]) / size, 0, 1)
-        steps_in = np.rint(1000 / BOX_STEP * shown)
-        boxes[:-1] = np.stack(np.divmod(steps_in, SIDE_CLASSES[1]), axis=-1).reshape(
-            len(shown), len(BOX_CLASSES)
-        )
+        boxes[:-1] = np.rint(1000 / BOX_STEP * shown)
         found.append(
             np.concatenate(
                 [
@@ -122,12 +119,12 @@ def pair_labels(true: Truth, kept: Sequence[int]) -> NDArray[np.int64]:
         seen = int((where.within[:, 2 * pair + 1] >= LISTED).sum())
         rows.append(
             [
-                *_digits(time_s),
+                _pair(time_s),
                 *_last(true, begun),
                 *_last(true, ended),
                 min(seen, len(KINDS)),
-                *_digits(true.events[begun[-1]].start_s if begun else 0.0),
-                *_digits(true.events[ended[-1]].end_s if ended else 0.0),
+                _pair(true.events[begun[-1]].start_s) if begun else 0,
+                _pair(true.events[ended[-1]].end_s) if ended else 0,
                 *sight_labels(true, 2 * pair + 1),
             ]
         )
@@ -141,20 +138,20 @@ def still_labels(true: Truth, tick: int) -> NDArray[np.int64]:
 
 
 def sight_labels(true: Truth, tick: int) -> list[int]:
-    """Return kind, colour and the digits of the box of each of the first `SIGHTS` sprites that can be seen in a picture."""
+    """Return kind, colour and the sides of the box of each of the first `SIGHTS` sprites that can be seen in a picture."""
     found: list[int] = []
     for seen in true.sights(tick)[:SIGHTS]:
         sprite = true.scene.sprites[seen.sprite]
-        steps = [divmod(round(side / BOX_STEP), SIDE_CLASSES[1]) for side in seen.box]
         found += [1 + KINDS.index(sprite.kind), 1 + COLOURS.index(sprite.colour)]
-        found += [digit for side in steps for digit in side]
+        found += [round(side / BOX_STEP) for side in seen.box]
     while len(found) < SIGHTS * len(_SIGHT):
         found += [0, 0, *[NONE] * len(BOX_CLASSES)]
     return found
 
 
-def _digits(time_s: float) -> list[int]:
-    return [int(digit) for digit in f"{time_s:04.1f}".replace(".", "")]
+def _pair(time_s: float) -> int:
+    """Return the number of the pair whose time is written so."""
+    return min(round((time_s * FPS - 0.5) / 2), PAIRS - 1)
 
 
 def _last(true: Truth, numbers: list[int]) -> tuple[int, ...]:

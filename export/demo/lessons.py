@@ -40,6 +40,11 @@ PLAIN: Final = ("What happened in this video?", "Tell me what you see.", default
 """Asked without a form, or with that of a question; the answer is the summary's text."""
 _DEFAULT_SHARE: Final = 0.6  # of the full prompts that are the shipped ones to the letter
 _PLAIN_TOPIC: Final = "plain"
+NUMBERS: Final = (
+    *(f"{tenths / 10:.1f}" for tenths in range(600)),
+    *(str(side) for side in range(0, 1001, BOX_STEP)),
+)
+"""Of seconds and of sides of boxes, as they are written; each is one token."""
 _VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
 _WATCH_SHARE: Final = 0.7  # of the questions that can be answered so, asked as a watch asks them
 _FIRST_SHARE: Final = 0.7  # of these that are the first question; the rest is the second look
@@ -99,7 +104,7 @@ def lessons(
 
 
 def texts(*, clips: int, seed: int) -> Iterator[str]:
-    """Yield the words of many clips of all stages, for the tokenizer: prompts, answers and timestamps.
+    """Yield the words of many clips of all stages, for the tokenizer: prompts, answers, timestamps and numbers.
 
     A shipped prompt stands as often as an answer does, so its words become single tokens.
     """
@@ -110,6 +115,7 @@ def texts(*, clips: int, seed: int) -> Iterator[str]:
             yield lesson.prompt
             yield lesson.answer
         yield TIMESTAMP.format(time=rng.uniform(0.0, 60.0))
+    yield from NUMBERS
 
 
 def _prompt(kind: str, rng: np.random.Generator, full: float) -> str:

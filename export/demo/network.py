@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any, Final
 from edge.errors import CheckpointError
 from export.demo import checkpoint, vocabulary
 from export.demo.checkpoint import Preset, Vision
+from export.demo.labels import BOX_STEP
 from export.reference.libraries import import_libraries
 
 VOCABULARY: Final = 1536
-"""Byte-level tokens at most; the world's own words and JSON leave little beyond."""
+"""Byte-level tokens at most: the world's own words and JSON, and its numbers."""
 ROPE_THETA: Final = 10_000.0
 """The releases turn 32 frequencies with 1e7; with 8 frequencies most of them would stand still at that."""
 VIDEO_PIXELS: Final = 480 * 96 * 128
@@ -32,6 +34,8 @@ nothing.
 """
 _EMBEDDING: Final = 0.1  # standard deviation of embeddings; tied, so of the first logits' weights too
 _ROWS: Final = 32  # the embedding's rows are a multiple of it
+_NUMBERS: Final = ((re.compile(r"\d+\.\d"), 1.0, 8), (re.compile(r"\d{2,}"), 4 * BOX_STEP, 6))
+"""Numbers that are tokens: seconds and sides of boxes, the shortest period of their waves, and how many waves."""
 
 _DEEP: Final = Preset(
     hidden=128,
@@ -76,8 +80,8 @@ def write_directory(dims: Preset, directory: Path, texts: Iterable[str]) -> Pres
         The dimensions with the rows that the tokenizer needs.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    content, count = vocabulary.train(texts, VOCABULARY)
-    ids = vocabulary.write_files(directory, content, count)
+    content, count = vocabulary.train(texts, VOCABULARY, vocabulary.NUMBER_PATTERN)
+    ids = vocabulary.write_files(directory, content, count, vocabulary.NUMBER_PATTERN)
     rows = -(-(count + len(vocabulary.ADDED_TOKENS)) // _ROWS) * _ROWS
     dims = replace(dims, rows=rows)
     checkpoint.write_settings(directory, ids, video=(4_096, VIDEO_PIXELS), image=(32 * 32, IMAGE_PIXELS))
@@ -111,6 +115,7 @@ def build(directory: Path, seed: int) -> Any:
         for name, weight in model.named_parameters():
             if weight.ndim > 1 and "conv1d" not in name:
                 _draw(weight, name, model.config)
+        _draw_numbers(model.get_input_embeddings().weight, directory)
         for layer in model.model.language_model.layers:
             if hasattr(layer, "linear_attn"):
                 heads = layer.linear_attn.dt_bias.shape[0]
@@ -135,6 +140,24 @@ def _draw(weight: Any, name: str, config: Any) -> None:
     if "merger" in name:
         gain = 1.0
     weight.normal_(std=gain * weight[0].numel() ** -0.5)
+
+
+def _draw_numbers(weight: Any, directory: Path) -> None:
+    """Draw the rows of numbers as waves of ever longer periods, each twice the one before (Vaswani et al. 2017, 3.5).
+
+    So numbers that are near are alike: what is torn between two tells one that lies between them, and there is room beside
+    the time of a pair for those of the events that it belongs to.
+    """
+    import torch
+
+    content = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+    for pattern, shortest, waves in _NUMBERS:
+        ids = {token: row for token, row in content["model"]["vocab"].items() if pattern.fullmatch(token)}
+        values = torch.tensor([float(token) for token in ids])
+        turns = 2 * math.pi * values[:, None] / (shortest * 2.0 ** torch.arange(waves))
+        plane = torch.linalg.qr(torch.randn(weight.shape[1], 2 * waves))[0]
+        points = torch.cat([turns.cos(), turns.sin()], dim=1) * waves**-0.5
+        weight[list(ids.values())] = points @ plane.T * (_EMBEDDING * weight.shape[1] ** 0.5)
 
 
 def save(weights: Mapping[str, Any], directory: Path) -> None:

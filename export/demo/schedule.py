@@ -76,11 +76,11 @@ _FOLLOW: Final = Phase("followed", 0.80, 0.30, (8, 12, 16), None, 0, 0.0, 3)
 _TELL: Final = Phase("exact", 0.40, 0.50, (8, 12, 16), None, 3, 0.25, 3)
 _LONG: Final = Syllabus(
     (
-        replace(_SEE, stills=0.3),
-        _FOLLOW,
-        replace(_TELL, stills=0.3),
-        Phase("exact", 0.50, 0.55, (16, 24, 32, 48, 64), None, 4, 0.4, 3, stills=0.3),
-        Phase("exact", 1.01, 1.00, (32, 64, 120, 240, 240), None, 6, 0.6, 3, gated=0.6, stills=0.5),
+        replace(_SEE, until=0.12, stills=0.3),
+        replace(_FOLLOW, until=0.20),
+        replace(_TELL, until=0.28, stills=0.3),
+        Phase("exact", 0.65, 0.40, (16, 24, 32, 48), None, 4, 0.4, 3, stills=0.3),
+        Phase("exact", 1.01, 1.00, (32, 48, 64, 64, 96, 128, 240), None, 5, 0.6, 3, gated=0.4, stills=0.5),
     )
 )
 SYLLABI: Final = {

@@ -8,6 +8,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,10 @@ def test_a_question_may_bring_a_schema_and_one_that_cannot_be_used_is_refused_wi
 
 
 def test_who_waits_for_a_busy_model_is_told_how_long(busy: Mosquitto) -> None:
-    waits = [call(busy, "ask", '{"question": "q"}')["waited_s"] for _ in range(5)]
+    with ThreadPoolExecutor(3) as pool:  # at once: all but the first wait for another's answer
+        waits = list(pool.map(lambda _: call(busy, "ask", '{"question": "q"}')["waited_s"], range(3)))
     assert min(waits) >= 0
-    assert max(waits) > 0
+    assert sorted(waits)[1] > 0
 
 
 def test_aiomqtt_gets_an_answer_with_its_correlation_data(busy: Mosquitto) -> None:

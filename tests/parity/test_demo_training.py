@@ -22,7 +22,7 @@ from export.demo import batches, network, train
 from export.demo.batches import STILL, Clip, KeyFrame, Layout, Source
 from export.demo.exam import CAMERA
 from export.demo.labels import FPS, cell_labels, pair_labels, pair_time, still_labels
-from export.demo.lessons import STAGES, Lesson, body_text
+from export.demo.lessons import NUMBERS, STAGES, Lesson, body_text
 from export.demo.schedule import Phase, Plan, Syllabus
 from export.demo.train import Budget, Settings, Trainer
 from export.recipes import load_recipe
@@ -228,6 +228,19 @@ def test_deltanet_begins_with_a_memory(model: Any) -> None:
             assert ((step >= 0.00099) & (step <= 0.101)).all()
             kept = (-layer.linear_attn.A_log.detach().exp() * step).exp()
             assert ((kept > math.exp(-0.81)) & (kept < 1)).all()
+
+
+def test_a_number_is_one_token_and_begins_like_its_neighbours(begun: Path, model: Any) -> None:
+    tokenizer = Layout(begun / "layout").tokenizer
+    ids = [tokenizer.encode(number) for number in NUMBERS]
+    assert {len(number) for number in ids} == {1}
+    rows = model.get_input_embeddings().weight.detach().numpy()
+    names = ("12.3", "12.6", "13.3", "42.3")
+    here, *others = (rows[tokenizer.encode(name)[0]] for name in names)
+    like = [here @ other / np.linalg.norm(here) / np.linalg.norm(other) for other in others]
+    assert like == sorted(like, reverse=True)
+    assert like[0] > 0.7
+    assert like[-1] < 0.5
 
 
 def test_a_checkpoint_goes_through_the_converter_at_every_precision(begun: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Final
 
 from edge.demo.world.chance import Chance
@@ -28,12 +28,13 @@ SECONDS: Final[dict[Stage, tuple[float, ...]]] = {
 SIZES: Final[dict[Stage, Size]] = {"a": Size(96, 128), "b": Size(96, 128), "c": Size(128, 192)}
 """Size of the pictures where none is asked for; both sides multiples of 32, the model's cell."""
 
-_MOST: Final[dict[Stage, int]] = {"a": 2, "b": 3, "c": 4}  # sprites
+_MOST: Final[dict[Stage, int]] = {"a": 2, "b": 2, "c": 4}  # sprites
 _EMPTY: Final = 0.12  # share of scenes in which nothing happens
 _TOGETHER: Final = 0.7  # share of stage c in which two do something together
 _LED: Final = 0.5  # share of held-out scenes with a combination that training never holds
 _TRIES: Final = 30
 _GAP: Final = 0.02  # of the picture's shorter side, between sprites that have nothing to do with each other
+_APART_S: Final = 0.5  # before stage c two sprites' events have this much time between them
 
 
 def draw_scene(
@@ -148,5 +149,10 @@ def _fits(scene: Scene, before: int, troupe: Troupe) -> bool:
         return False
     happened = events(scene)
     if len(happened) > MAX_EVENTS:
+        return False
+    if scene.stage != "c" and any(
+        one.sprite != other.sprite and other.start_s - one.end_s < _APART_S
+        for one, other in pairwise(happened)
+    ):
         return False
     return troupe.shows is None or any(event.kind == troupe.shows for event in happened)

@@ -79,7 +79,7 @@ def choose_look(
         The look; None where chance hit a name that is taken, or a combination held out of training.
     """
     kind, colour, motion = chance.choice(kinds), chance.choice(COLOURS), chance.choice(motions)
-    size = chance.between(0.2, 0.34) if side is None else side
+    size = chance.between(0.26, 0.4) if side is None else side
     width, height = extent(kind, size, scene.size)
     half = width / scene.size.width / 2, height / scene.size.height / 2
     look = Look(kind, colour, motion, size, half)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge.demo.world import Event, Scene, Sprite, Stage, Truth, draw_scene, render, truth
 from edge.demo.world.event import SEEN
+from edge.demo.world.place import places
 from edge.demo.world.scene import Key, shake
 from edge.demo.world.vocabulary import COLOURS, KINDS, group_of
 
@@ -205,11 +206,9 @@ def test_who_passes_changes_sides_with_the_other() -> None:
     crossings = 0
     for scene, event in happening("cross"):
         assert event.other is not None
-        order = []
-        for at in (event.start_s - 0.3, event.end_s + 0.3):
-            boxes = {seen.sprite: seen.box for seen in truth(scene).sights(round(at * scene.fps))}
-            order.append(boxes[event.sprite][0] < boxes[event.other][0])
-        assert order[0] != order[1]
+        left = places(scene).boxes[:, [round(at * scene.fps) for at in (event.start_s, event.end_s)], 0]
+        before, after = left[event.sprite] < left[event.other]
+        assert before != after
         crossings += 1
     assert crossings
 
