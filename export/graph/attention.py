@@ -5,6 +5,10 @@ instead of the cache. A few tokens take GroupQueryAttention's int8 path, which r
 that path is three times slower than float32, so they are attended to in two parts. So is the beginning of a context, where
 scales are not settled: that path rounds a chunk's own rows by those that it finds.
 
+The operator knows scales per channel, too, and its blocked (flash) kernel is what it takes by default. Both are slower: with
+one scale of 1 nothing is multiplied inside the kernel, and for one token whole rows of scores fit any cache. Only without a
+sink it takes the blocked kernel, so each head gets one whose share is exactly 0.
+
 Part one is the past, without a mask: MultiHeadAttention's blocked (flash) kernel. Part two is the chunk itself, causal and
 small. To join them the share of each is needed, which the kernel does not tell; so the past gets one more key, the sink,
 whose score c is the row's largest in part two, and whose value is 1 in a channel of its own. That channel then holds the
@@ -86,34 +90,50 @@ class RoundedCache:
         graph, text = self.graph, self.text
         heads = heads or text.heads
         shape = graph.integers(1, -1, text.kv_heads, text.head_dim)
+        by_head = graph.integers(text.kv_heads, 1, text.head_dim)
         for name, state in ((key, keys), (value, values)):
             rows = graph.op("Reshape", name, shape)
             graph.op("Transpose", rows, perm=[0, 2, 1, 3], to=state.rows or "")
-        few = [self._few(name) for name in (query, key, value)]
+        scales = [graph.op("Reshape", state.scale or "", by_head) for state in (keys, values)]
+        asked = self._scaled(self._few(query), scales[0], heads)
+        added = [
+            graph.op("Div", self._few(name), graph.op("Reshape", state.scale or "", graph.integers(-1)))
+            for name, state in ((key, keys), (value, values))
+        ]
+        one = graph.constant("unit_scale", np.ones(1, np.float32))
         together, *_ = graph.ops(
             "GroupQueryAttention",
-            *few,
+            asked,
+            *added,
             keys.input,
             values.input,
             "seqlens_k",
             "total_length",
-            *[""] * 5,
-            keys.scale or "",
-            values.scale or "",
+            *[""] * 4,
+            graph.constant(f"no_sink.{heads}", np.full(heads, _MASKED, np.float32)),
+            one,
+            one,
             to=("", keys.output, values.output),
             domain=MICROSOFT,
             num_heads=heads,
             kv_num_heads=text.kv_heads,
             scale=text.head_dim**-0.5,
-            k_quant_type="PER_CHANNEL",
-            v_quant_type="PER_CHANNEL",
+            k_quant_type="PER_TENSOR",
+            v_quant_type="PER_TENSOR",
             kv_cache_bit_width=8,
         )
         with graph.branch("chunk") as chunk:
             chunk.result = self._chunk(query, keys, values, heads // text.kv_heads)
         with graph.branch("few") as short:
-            short.result = graph.op("Identity", together)
+            short.result = self._scaled(together, scales[1], heads)
         return graph.choose(self.parted, chunk, short)
+
+    def _scaled(self, x: str, scale: str, heads: int) -> str:
+        """Add the product of x [1, T, heads * D] with scales [KV heads, 1, D]."""
+        graph, size = self.graph, self.text.head_dim
+        group = heads // self.text.kv_heads
+        grouped = graph.op("Reshape", x, graph.integers(-1, self.text.kv_heads, group, size))
+        return graph.op("Reshape", graph.op("Mul", grouped, scale), graph.integers(1, -1, heads * size))
 
     def _few(self, x: str) -> str:
         graph = self.graph

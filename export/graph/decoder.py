@@ -148,9 +148,15 @@ class _Decoder:
         b = self.weights.small(f"{at}.in_proj_b.weight")
         both = graph.constant(f"{at}.in_proj_ab.weight", np.concatenate([a, b]).T)
         a_out, b_out = graph.ops("Split", graph.op("MatMul", y, both), to=("", ""), axis=-1, num_outputs=2)
-        step = graph.op("Add", a_out, graph.constant(f"{at}.dt_bias", self.weights.small(f"{at}.dt_bias")))
-        rate = graph.constant(f"{at}.minus_A", -np.exp(self.weights.small(f"{at}.A_log")))
-        decay = graph.op("Mul", graph.op("Softplus", step), rate)
+        decay, rate = graph.ops(
+            "LinearAttentionGate",
+            a_out,
+            graph.constant(f"{at}.dt_bias", self.weights.small(f"{at}.dt_bias")),
+            graph.constant(f"{at}.minus_A", -np.exp(self.weights.small(f"{at}.A_log"))),
+            b_out,
+            to=("", ""),
+            domain=MICROSOFT,
+        )
         shape = ("recurrent", (1, text.value_heads, text.key_dim, text.value_dim))
         state = self.state(*shape, layer, "recurrent")
         mixed, _ = graph.ops(
@@ -160,7 +166,7 @@ class _Decoder:
             value,
             state.input,
             decay,
-            graph.op("Sigmoid", b_out),
+            rate,
             to=("", state.output),
             domain=MICROSOFT,
             q_num_heads=text.key_heads,
