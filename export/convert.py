@@ -38,8 +38,9 @@ from export.recipes import Recipe
 # What the graphs were measured on; pyproject.toml says the same.
 ONNXRUNTIME: Final = Runtime(onnxruntime_at_least="1.31", onnxruntime_below="1.32")
 
-EXACT_LOGITS: Final = 32
-"""Of a rough head: more than any sampling keeps (the model's card says 20)."""
+EXACT_LOGITS: Final = 64
+"""Of a rough head: three times what sampling keeps. With random weights at 0.8B, whose logits lie closest together, the 20
+largest of 248,077 were among the 64 largest rough ones in 99.97 % of 3,000 cases, among 32 in 95 %, the first always."""
 
 _ROUGH_ROWS: Final = 4096  # a smaller head is not worth a second copy
 
