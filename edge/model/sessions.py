@@ -86,8 +86,8 @@ def session_options(threads: int, *, packed: bool = True) -> Any:
     options.log_severity_level = _ERROR
     # Threads that spin while they wait take the cores from video decoding and from the other session's threads; threads
     # that sleep have to be woken, some 16 us for each of 180 products of a word. Operators follow each other faster than that,
-    # so a wait that is as short as a wake-up costs nobody anything: decoding is a seventh faster on free cores, and as
-    # fast or faster on taken ones, where 50 us were no better than 20 and onnxruntime's own 1,000 were a quarter slower.
+    # so a wait that is as short as a wake-up costs nobody anything: decoding is a tenth faster, on free cores and on taken
+    # ones, where 50 us were no better than 20, and spinning without a limit a quarter slower than none.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     # The arena keeps one chunk's activations and reuses them; without it every operator asks for fresh pages. A memory
