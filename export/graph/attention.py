@@ -179,23 +179,17 @@ class RoundedCache:
             graph.op("Mul", top, graph.constant("sink", mine)),
             axis=-1,
         )
-        # One head at a time: its rows in float32 are most of the memory that a long context takes.
-        parts = []
-        for head in range(heads):
-            own_head = graph.op(
-                "Slice", asked, graph.integers(head), graph.integers(head + 1), graph.integers(2)
-            )
-            found = graph.op(
-                "MultiHeadAttention",
-                graph.op("Reshape", own_head, graph.integers(1, -1, size + _EXTRA)),
-                self._before(keys, head),
-                self._before(values, head),
-                domain=MICROSOFT,
-                num_heads=1,
-                scale=1.0,
-            )
-            parts.append(graph.op("Reshape", found, graph.integers(-1, group, 1, size + _EXTRA)))
-        split = graph.op("Concat", *parts, axis=2)
+        # All heads at once: the kernel deals out blocks of some hundred rows of one head, which are too few to share fairly.
+        found = graph.op(
+            "MultiHeadAttention",
+            graph.op("Reshape", asked, graph.integers(1, -1, heads * (size + _EXTRA))),
+            self._before(keys),
+            self._before(values),
+            domain=MICROSOFT,
+            num_heads=heads,
+            scale=1.0,
+        )
+        split = graph.op("Reshape", found, graph.integers(-1, group, heads, size + _EXTRA))
         past, share, _ = graph.ops(
             "Split", split, graph.integers(size, 1, _EXTRA - 1), to=("", "", ""), axis=-1
         )
@@ -205,13 +199,12 @@ class RoundedCache:
         joined = graph.op("Transpose", graph.op("Div", above, below), perm=[0, 2, 1, 3])
         return graph.op("Reshape", joined, graph.integers(1, -1, group * heads * size))
 
-    def _before(self, state: State, head: int) -> str:
-        """Add one head's cached rows before the chunk, and the sink's, the same for keys and values: [1, 1, n + 1, D + 8]."""
-        graph, size = self.graph, self.text.head_dim
-        ends = graph.op("Concat", graph.integers(head + 1), self.past, axis=0)
-        rows = graph.op("Slice", state.input, graph.integers(head, 0), ends, graph.integers(1, 2))
+    def _before(self, state: State) -> str:
+        """Add the cached rows before the chunk, and the sink's, the same for keys and values: [1, KV heads, n + 1, D + 8]."""
+        graph, text = self.graph, self.text
+        rows = graph.op("Slice", state.input, graph.integers(0), self.past, graph.integers(2))
         zero = graph.constant("int8_zero", np.array(0, np.int8))
         wide = graph.op("Pad", rows, graph.integers(0, 0, 0, 0, 0, 0, 0, _EXTRA), zero)
-        sink = np.zeros((1, 1, 1, size + _EXTRA), np.int8)
-        sink[..., size] = 1
+        sink = np.zeros((1, text.kv_heads, 1, text.head_dim + _EXTRA), np.int8)
+        sink[..., text.head_dim] = 1
         return graph.cast(graph.op("Concat", wide, graph.constant("sink_row", sink), axis=2), "float32")
