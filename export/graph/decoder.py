@@ -72,7 +72,8 @@ def _layers(graph: GraphWriter, weights: Weights, text: TextDims, *, prefill: bo
     graph.input("rope_sin", "float32", ("M", text.rope_dims // 2))
     graph.input("seqlens_k", "int32", (1,))
     graph.input("total_length", "int32", ())
-    rounded = RoundedCache.open(graph, text) if weights.recipe.cache_bits == 8 else None
+    # Who has a second copy of the layers for prefill has memory for its speed.
+    rounded = RoundedCache.open(graph, text, frugal=not prefill) if weights.recipe.cache_bits == 8 else None
     builder = _Decoder(graph, weights, Products(graph, weights), text, [], rounded, prefill)
     x = "inputs_embeds"
     for layer in range(len(text.mixers)):
