@@ -31,12 +31,18 @@ from export.checkpoint.source import Checkpoint, open_checkpoint
 from export.graph.decoder import build_decoder, build_head, build_prefill
 from export.graph.embed import build_embed
 from export.graph.vision import build_vision
-from export.graph.weights import Weights
+from export.graph.weights import Matrix, Weights
 from export.graph.writer import GraphWriter
 from export.recipes import Recipe
 
 # What the graphs were measured on; pyproject.toml says the same.
 ONNXRUNTIME: Final = Runtime(onnxruntime_at_least="1.31", onnxruntime_below="1.32")
+
+EXACT_LOGITS: Final = 64
+"""Of a rough head: three times what sampling keeps. With random weights at 0.8B, whose logits lie closest together, the 20
+largest of 248,077 were among the 64 largest rough ones in 99.97 % of 3,000 cases, among 32 in 95 %, the first always."""
+
+_ROUGH_ROWS: Final = 4096  # a smaller head is not worth a second copy
 
 Progress = Callable[[str, int, int], None]
 """Called after every piece written: name of the tensor, parameters done, parameters in all."""
@@ -149,13 +155,21 @@ def _write_graphs(
         graph = GraphWriter("embed", data)
         build_embed(graph, dims.text, table)
         head = GraphWriter("head", data)
-        if dims.text.tied:
+        large = dims.text.tied and dims.text.vocab_rows >= _ROUGH_ROWS
+        rough = weights.recipe.for_rough_head() if large else None
+        if dims.text.tied and rough is None:
             build_head(head, dims.text, table)
     embed = graph.save(bundle)
-    if not dims.text.tied:
+    if not dims.text.tied or rough is not None:
         with bundle.data_file("head.data") as data:
             head = GraphWriter("head", data)
-            build_head(head, dims.text, weights.store(data, HEAD, "head"))
+            if rough is None:
+                matrix = weights.store(data, HEAD, "head")
+            else:
+                copy = weights.again(rough)
+                matrix = copy.store(data, Matrix("rough_head", EMBEDDING), "head")
+                weights.applied["rough head"] = copy.applied["head"]
+            build_head(head, dims.text, matrix)
     heads = head.save(bundle)
     recipe = weights.recipe
     with bundle.data_file("decoder.data") as data:
@@ -188,6 +202,7 @@ def _manifest(
     states: tuple[State, ...],
 ) -> Manifest:
     text, vision = checkpoint.dims.text, checkpoint.dims.vision
+    exact = None if "rough head" not in applied.precision else EXACT_LOGITS
     return Manifest(
         schema_="edgeclip.bundle/1",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -212,6 +227,7 @@ def _manifest(
             rope_dims=text.rope_dims,
             mrope_section=text.mrope_section,
             tied=text.tied,
+            exact_logits=exact,
         ),
         vision=Vision(
             patch_size=vision.patch,

@@ -71,6 +71,8 @@ class Recipe:
         prefill: Format of a second copy of the decoder's layers that is only used for prefill; None for one copy.
         rotation: Channels that are turned together before inputs are rounded by rows, a power of two; 0: none are.
         cache_bits: Of attention's keys and values; 32 is float32.
+        rough_head: Format of a second copy of a tied head, which finds the rows that are worth reading exactly; None: the
+            embedding itself is the head.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Recipe:
     prefill: Format | None = None
     rotation: int = 0
     cache_bits: Literal[8, 32] = 32
+    rough_head: Format | None = None
 
     def for_decoder(self) -> Recipe:
         """Return what the graph is built of that decodes (and prefills, where there is one copy)."""
@@ -88,6 +91,12 @@ class Recipe:
         if self.prefill is None:
             return None
         return replace(self, formats=self.formats | dict.fromkeys(PREFILLED, self.prefill), prefill=None)
+
+    def for_rough_head(self) -> Recipe | None:
+        """Return what a second, rough copy of the head is stored by, or None."""
+        if self.rough_head is None:
+            return None
+        return replace(self, formats=self.formats | {"head": self.rough_head})
 
 
 class _Section(BaseModel):
@@ -123,12 +132,14 @@ class _File(BaseModel):
     head: _Section
     vision: _Section
     prefill: _Section | None = None
+    rough_head: _Section | None = None
     rotation: Literal[0, 16, 32, 64, 128, 256] = 0
     cache_bits: Literal[8, 32] = 32
 
     @model_validator(mode="after")
     def _tables_have_blocks(self) -> _File:
-        if any(getattr(self, kind).block == "row" for kind in _TABLES):
+        tables = [getattr(self, kind) for kind in (*_TABLES, "rough_head")]
+        if any(table is not None and table.block == "row" for table in tables):
             raise ValueError("embedding and head need blocks")
         return self
 
@@ -169,4 +180,5 @@ def load_recipe(name: str) -> Recipe:
         raise ConfigError(f"recipe {path} cannot be read", evidence=[str(error)]) from error
     formats: dict[WeightClass, Format] = {kind: getattr(read, kind).format() for kind in WEIGHT_CLASSES}
     second = None if read.prefill is None else read.prefill.format()
-    return Recipe(read.name, formats, second, read.rotation, read.cache_bits)
+    rough = None if read.rough_head is None else read.rough_head.format()
+    return Recipe(read.name, formats, second, read.rotation, read.cache_bits, rough)

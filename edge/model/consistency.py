@@ -53,6 +53,8 @@ def _wrong_dimensions(manifest: Manifest) -> Iterator[str]:
     text, vision = manifest.text, manifest.vision
     if text.rope_dims % 2 or sum(text.mrope_section) != text.rope_dims // 2 or min(text.mrope_section) < 0:
         yield f"text: mrope_section {list(text.mrope_section)} must sum to half of rope_dims {text.rope_dims}"
+    if text.exact_logits is not None and (not text.tied or manifest.graphs.head is None):
+        yield "text: exact_logits needs a head of its own, tied to the embedding"
     if vision.head_dim % 4:
         yield f"vision: head_dim {vision.head_dim} is no multiple of 4 (rows and columns, sine and cosine)"
     for name, limits in (("video_pixels", manifest.video_pixels), ("image_pixels", manifest.image_pixels)):

@@ -18,6 +18,7 @@ from edge.model.cache import RoundedRows
 from edge.model.layout import rope_rows
 from edge.model.pages import Rows
 from edge.model.prepared import Prepared
+from edge.model.sampling import largest
 from edge.model.sessions import NUMPY, open_session, shrinking, translated
 
 CHUNK = 256
@@ -265,6 +266,7 @@ class Arena:
         *,
         logits: bool = True,
         ids: NDArray[np.int64] | None = None,
+        mask: NDArray[np.bool_] | None = None,
         more: bool = False,
     ) -> NDArray[np.float32]:
         """Append tokens in chunks.
@@ -275,6 +277,7 @@ class Arena:
             next_pos: Position of the token that comes next when all is in, for `step` and `mark`.
             logits: Whether they are needed after the last token.
             ids: Tokens whose logits are needed, shape (m,); None: of all.
+            mask: Which tokens may come next, shape (vocab_used,); the logits of others are minus infinity. None: all.
             more: Whether chunks follow soon; memory for activations is kept for them then.
 
         Returns:
@@ -308,10 +311,10 @@ class Arena:
                 for (_, cache), written in zip(self._rounded, own, strict=True):
                     cache.write(before, written)
         self.next_pos = next_pos
-        return self._said(ids) if logits else self._logits.reshape(-1)
+        return self._said(ids, mask) if logits else self._logits.reshape(-1)
 
-    def _said(self, ids: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        """Return logits after the last run, of some ids or of all."""
+    def _said(self, ids: NDArray[np.int64] | None, mask: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        """Return logits after the last run, of some ids or of all; those that a mask forbids are minus infinity."""
         decoder = self._decoder
         if ids is not None and decoder.head_session is not None and decoder.manifest.text.tied:
             # So few rows of the embedding, which is the head, are read faster one by one.
@@ -321,6 +324,12 @@ class Arena:
             with translated("head"):
                 decoder.head_session.run_with_iobinding(self._head_run)
         logits = self._logits.reshape(-1)
+        used = logits[: decoder.manifest.tokens.vocab_used]
+        if mask is not None:
+            np.copyto(used, -np.inf, where=~mask)
+        if decoder.manifest.text.exact_logits is not None:
+            best = largest(used, decoder.manifest.text.exact_logits)
+            used[best] = decoder.embed(best) @ self._hidden[0]
         return logits if ids is None else logits[ids]
 
     def _own_rows(self, run: Any, count: int) -> list[NDArray[np.float32]]:
@@ -355,7 +364,9 @@ class Arena:
         self.length += count
         self.next_pos += count
 
-    def step(self, token: int, ids: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    def step(
+        self, token: int, ids: NDArray[np.int64] | None = None, mask: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
         """Append one text token; as `prefill`, without allocating anything."""
         self.need(1)
         self._overwrite()
@@ -370,7 +381,7 @@ class Arena:
         self._decoder.words.read(1)
         self._run(self._step_run, self.length + 1)
         self.next_pos += 1
-        return self._said(ids)
+        return self._said(ids, mask)
 
     def _run(self, binding: Any, end: int, *, shrink: bool = False) -> None:
         decoder = self._decoder

@@ -192,7 +192,9 @@ class Fork:
             self._return()
             asked = 0.0
 
-            def feed(tokens: Sequence[int], ids: NDArray[np.int64] | None) -> NDArray[np.float32]:
+            def feed(
+                tokens: Sequence[int], ids: NDArray[np.int64] | None, mask: NDArray[np.bool_] | None
+            ) -> NDArray[np.float32]:
                 nonlocal asked
                 opening = not asked
                 if opening and parts.decoder.prefill_session is not None and len(tokens) > 1:
@@ -201,10 +203,10 @@ class Fork:
                     tokens = tokens[-1:]
                 parts.turns.begin("writing")
                 if len(tokens) == 1:
-                    logits = arena.step(tokens[0], ids)
+                    logits = arena.step(tokens[0], ids, mask)
                 else:
                     run = embedded(parts.decoder, text_piece(list(tokens), arena.next_pos))
-                    logits = arena.prefill(run.embeds, run.positions, run.next_pos, ids=ids)
+                    logits = arena.prefill(run.embeds, run.positions, run.next_pos, ids=ids, mask=mask)
                 if opening:
                     asked = time.perf_counter() - started
                 return logits

@@ -17,8 +17,9 @@ from edge.model.sampling import Sampling, choose
 
 Finish = Literal["stop", "closed", "length"]
 
-Feed = Callable[[Sequence[int], NDArray[np.int64] | None], NDArray[np.float32]]
-"""Appends tokens (at least one) to the context and returns the logits after the last: of some ids, shape (n,), or of all."""
+Feed = Callable[[Sequence[int], NDArray[np.int64] | None, NDArray[np.bool_] | None], NDArray[np.float32]]
+"""Appends tokens (at least one) to the context and returns the logits after the last: of some ids, shape (n,), or of all; of
+all under a mask those of forbidden ids are minus infinity. What it returns need only last until the next call."""
 
 FEW_IDS = 16
 """Where the grammar allows at most so many ids, only their logits are asked for: a digit, the end of a list or a key. More
@@ -140,7 +141,7 @@ class _Loop:
         """Write until the model ends it or the budget is spent."""
         pending = opening
         while self._left:
-            logits = self._feed(pending, None)[: self._tokens.vocab_used]
+            logits = self._feed(pending, None, None)[: self._tokens.vocab_used]
             token, logprob = choose(logits, None, self._sampling, self._written, self._rng)
             self._logprobs.append(logprob)
             if token in self._tokens.eos:
@@ -194,9 +195,8 @@ class _Loop:
         """Choose one of the tokens of a mask, which holds so many."""
         if count <= FEW_IDS:
             ids = np.flatnonzero(mask)
-            return choose(self._feed(pending, ids), ids, self._sampling, self._written, self._rng)
-        logits = self._feed(pending, None)[: self._tokens.vocab_used]
-        scores = np.where(mask, logits, np.float32(-np.inf))
+            return choose(self._feed(pending, ids, None), ids, self._sampling, self._written, self._rng)
+        scores = self._feed(pending, None, mask)[: self._tokens.vocab_used]
         return choose(scores, None, self._sampling, self._written, self._rng)
 
     def _affordable(self, constraint: Constraint, token: int) -> int:

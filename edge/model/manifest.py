@@ -138,7 +138,11 @@ class Runtime(_Part):
 
 
 class Text(_Part):
-    """Dimensions of the language part that the runtime needs; ``tied``: the head's rows are those of ``embed``."""
+    """Dimensions of the language part that the runtime needs.
+
+    ``tied``: the head's rows are those of ``embed``. ``exact_logits``: the head's graph gives logits roughly, from fewer
+    bytes; so many of the largest are for the runtime to work out from the rows of ``embed``. None: it gives what it should.
+    """
 
     hidden: Count
     context: Count
@@ -146,6 +150,7 @@ class Text(_Part):
     rope_dims: Count
     mrope_section: tuple[int, int, int]
     tied: bool = False
+    exact_logits: Count | None = None
 
 
 class Vision(_Part):

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from edge.model.manifest import Generation
 
+_GROUP = 32  # scores of which `largest` looks at the best first
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -78,6 +80,25 @@ def choose(
     log_sum = float(np.log(np.exp(scores - top).sum()))
     token = at if ids is None else int(ids[at])
     return token, min(float(scores[at] - top) - log_sum, 0.0)
+
+
+def largest(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return where the ``count`` largest scores lie, ascending; fewer where there are not so many above minus infinity.
+
+    Several times faster over a whole vocabulary than `numpy.argpartition`: of the largest of so many groups, the smallest is
+    a bound that few others reach.
+
+    Args:
+        scores: Shape (n,).
+        count: At least 1.
+    """
+    width = len(scores) // _GROUP
+    tops = scores[: width * _GROUP].reshape(_GROUP, width).max(axis=0) if width >= count else scores
+    least = np.partition(tops, len(tops) - count)[len(tops) - count] if len(tops) >= count else -np.inf
+    found = np.flatnonzero(scores >= max(least, np.finfo(np.float32).min))
+    if len(found) > count:
+        found = np.sort(found[np.argpartition(scores[found], len(found) - count)[len(found) - count :]])
+    return found
 
 
 def _penalised(

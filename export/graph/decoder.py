@@ -72,7 +72,8 @@ def _layers(graph: GraphWriter, weights: Weights, text: TextDims, *, prefill: bo
     graph.input("rope_sin", "float32", ("M", text.rope_dims // 2))
     graph.input("seqlens_k", "int32", (1,))
     graph.input("total_length", "int32", ())
-    rounded = RoundedCache.open(graph, text) if weights.recipe.cache_bits == 8 else None
+    # Who has a second copy of the layers for prefill has memory for its speed.
+    rounded = RoundedCache.open(graph, text, frugal=not prefill) if weights.recipe.cache_bits == 8 else None
     builder = _Decoder(graph, weights, Products(graph, weights), text, [], rounded, prefill)
     x = "inputs_embeds"
     for layer in range(len(text.mixers)):
@@ -148,9 +149,15 @@ class _Decoder:
         b = self.weights.small(f"{at}.in_proj_b.weight")
         both = graph.constant(f"{at}.in_proj_ab.weight", np.concatenate([a, b]).T)
         a_out, b_out = graph.ops("Split", graph.op("MatMul", y, both), to=("", ""), axis=-1, num_outputs=2)
-        step = graph.op("Add", a_out, graph.constant(f"{at}.dt_bias", self.weights.small(f"{at}.dt_bias")))
-        rate = graph.constant(f"{at}.minus_A", -np.exp(self.weights.small(f"{at}.A_log")))
-        decay = graph.op("Mul", graph.op("Softplus", step), rate)
+        decay, rate = graph.ops(
+            "LinearAttentionGate",
+            a_out,
+            graph.constant(f"{at}.dt_bias", self.weights.small(f"{at}.dt_bias")),
+            graph.constant(f"{at}.minus_A", -np.exp(self.weights.small(f"{at}.A_log"))),
+            b_out,
+            to=("", ""),
+            domain=MICROSOFT,
+        )
         shape = ("recurrent", (1, text.value_heads, text.key_dim, text.value_dim))
         state = self.state(*shape, layer, "recurrent")
         mixed, _ = graph.ops(
@@ -160,7 +167,7 @@ class _Decoder:
             value,
             state.input,
             decay,
-            graph.op("Sigmoid", b_out),
+            rate,
             to=("", state.output),
             domain=MICROSOFT,
             q_num_heads=text.key_heads,

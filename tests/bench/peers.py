@@ -21,12 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from edge.model.bundle import Bundle, open_bundle
-from edge.model.manifest import Graph
-from tests.bench.roofline import decoder_feeds, head_feeds
+from edge.model.decoder import Decoder
+from tests.bench.roofline import decoder_feeds
 
 TOKENS: Final = 512
 STEPS: Final = 32  # single tokens of one measurement
@@ -36,35 +37,48 @@ PROMPT: Final = (
 
 
 def ours_tok_s(bundle: Bundle, tokens: int, depth: int, threads: int) -> float:
-    """Return tokens a second of our graph for so many tokens at once; the better of two turns after one to warm up."""
-    import onnxruntime as ort
-
-    from edge.model.sessions import session_options
-
-    second = bundle.manifest.graphs.prefill if tokens > 1 else None
-    graph, runs = second or bundle.manifest.graphs.decoder, 1 if tokens > 1 else STEPS
-
-    def session(graph: Graph) -> Any:
-        return ort.InferenceSession(
-            str(bundle.path / graph.file), session_options(threads), providers=["CPUExecutionProvider"]
-        )
-
-    turns = [decoder_feeds(bundle, tokens, depth)(session(graph))]
-    if tokens == 1 and bundle.manifest.graphs.head is not None:
-        turns.append(head_feeds(bundle)(session(bundle.manifest.graphs.head)))
-
-    def run() -> None:
-        for turn in turns:
-            turn()
-
+    """Return tokens a second of ours, many at once or one by one; the better of two turns after one to warm up."""
+    run = _prefill(bundle, tokens, depth, threads) if tokens > 1 else _steps(bundle, depth, threads)
     run()
     found = []
     for _ in range(2):
         began = time.perf_counter()
-        for _ in range(runs):
-            run()
-        found.append(runs * tokens / (time.perf_counter() - began))
+        count = run()
+        found.append(count / (time.perf_counter() - began))
     return max(found)
+
+
+def _prefill(bundle: Bundle, tokens: int, depth: int, threads: int) -> Callable[[], int]:
+    import onnxruntime as ort
+
+    from edge.model.sessions import session_options
+
+    graph = bundle.manifest.graphs.prefill or bundle.manifest.graphs.decoder
+    session = ort.InferenceSession(
+        str(bundle.path / graph.file), session_options(threads), providers=["CPUExecutionProvider"]
+    )
+    run = decoder_feeds(bundle, tokens, depth)(session)
+
+    def once() -> int:
+        run()
+        return tokens
+
+    return once
+
+
+def _steps(bundle: Bundle, depth: int, threads: int) -> Callable[[], int]:
+    """Return what decodes as the service does: the embedding, the layers, the logits of all words."""
+    arena = Decoder(bundle, threads=threads).arena(depth + STEPS)
+    arena.pad(depth)
+    mark = arena.mark()
+
+    def once() -> int:
+        arena.rewind(mark)
+        for token in range(STEPS):
+            arena.step(token)
+        return STEPS
+
+    return once
 
 
 def llama_tok_s(binaries: Path, model: Path, tokens: int, depth: int, threads: int) -> float:

@@ -71,15 +71,14 @@ def one_by_one(engine: Engine, arena: Arena, answer: list[int], constraint: Cons
     logits = np.zeros(used, np.float32)
     begun = time.perf_counter()
     for place, token in enumerate(answer):
-        if constraint is not None:
-            logits = np.where(constraint.mask(), logits, np.float32(-np.inf))
         choose(logits, None, greedy, [], rng)
         if constraint is not None:
             ahead = constraint.copy()
             ahead.take([token])
             ahead.tokens_to_end(ROOM - place, spare_digits=True)
             constraint.take([token])
-        logits = arena.step(token)[:used]
+        following = constraint is not None and place + 1 < len(answer)
+        logits = arena.step(token, mask=constraint.mask() if constraint and following else None)[:used]
     return time.perf_counter() - begun
 
 
@@ -87,17 +86,19 @@ def as_served(engine: Engine, arena: Arena, answer: list[int], constraint: Const
     """Return the seconds of a replay by the service's own loop, with logits that wish for the next token of the answer."""
     told: list[int] = []
 
-    def feed(tokens: Sequence[int], ids: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    def feed(
+        tokens: Sequence[int], ids: NDArray[np.int64] | None, mask: NDArray[np.bool_] | None
+    ) -> NDArray[np.float32]:
         if list(tokens) == [BEGIN]:  # the loop asks behind the question, which is not measured
             found = np.zeros(
                 engine.bundle.manifest.tokens.vocab_rows if ids is None else len(ids), np.float32
             )
         elif len(tokens) == 1:
-            found = arena.step(tokens[0], ids)
+            found = arena.step(tokens[0], ids, mask)
         else:
             rest = [token for token in tokens if token != BEGIN]
             run = embedded(engine.parts.decoder, text_piece(rest, arena.next_pos))
-            found = arena.prefill(run.embeds, run.positions, run.next_pos, ids=ids)
+            found = arena.prefill(run.embeds, run.positions, run.next_pos, ids=ids, mask=mask)
         wanted = answer[len(told)]
         found[wanted if ids is None else np.searchsorted(ids, wanted)] = 1e9
         return found

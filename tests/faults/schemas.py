@@ -123,8 +123,13 @@ class Campaign:
     def _answer(self, given: Given, check: jsonschema.Draft202012Validator, budget: int) -> None:
         chance = np.random.default_rng(self._rng.randrange(2**31))
 
-        def feed(_tokens: Sequence[int], rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
-            return chance.standard_normal(self._tokens.vocab_rows if rows is None else len(rows), np.float32)
+        def feed(
+            _tokens: Sequence[int], rows: NDArray[np.int64] | None, mask: NDArray[np.bool_] | None
+        ) -> NDArray[np.float32]:
+            said = chance.standard_normal(self._tokens.vocab_rows if rows is None else len(rows), np.float32)
+            if mask is not None:
+                said[: len(mask)][~mask] = -np.inf
+            return said
 
         found = generate(
             feed,

@@ -40,8 +40,10 @@ def text() -> TextDims:
     )
 
 
-@pytest.fixture(scope="module")
-def session(text: TextDims, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="module", params=["one head at a time", "all heads"])
+def session(
+    request: pytest.FixtureRequest, text: TextDims, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     import onnxruntime as ort
 
     place = tmp_path_factory.mktemp("attention")
@@ -65,7 +67,8 @@ def session(text: TextDims, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             )
             for name in ("key", "value")
         ]
-        mixed = RoundedCache.open(graph, text).attend("query", "key", "value", *states)
+        frugal = request.param == "one head at a time"
+        mixed = RoundedCache.open(graph, text, frugal=frugal).attend("query", "key", "value", *states)
         graph.op("Identity", mixed, to="mixed")
         graph.output("mixed", "float32", (1, "T", text.heads * size))
         for state in states:

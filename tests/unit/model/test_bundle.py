@@ -59,6 +59,16 @@ def test_the_head_may_be_a_graph_of_its_own(tmp_path: Path) -> None:
     assert open_bundle(example.write(tmp_path / "bundle", own_head)).manifest.graphs.head is not None
 
 
+def test_rough_logits_need_the_rows_of_the_embedding(tmp_path: Path) -> None:
+    def rough(content: dict[str, Any], *, tied: bool) -> None:
+        own_head(content)
+        content["text"] |= {"exact_logits": 8, "tied": tied}
+
+    assert open_bundle(example.write(tmp_path / "tied", lambda content: rough(content, tied=True)))
+    error = refusal(example.write(tmp_path / "untied", lambda content: rough(content, tied=False)))
+    assert "exact_logits" in "".join(error.evidence)
+
+
 def test_a_head_and_a_decoder_that_gives_logits_contradict_each_other(tmp_path: Path) -> None:
     def both(content: dict[str, Any]) -> None:
         logits = content["graphs"]["decoder"]["outputs"][0]

@@ -80,12 +80,16 @@ class Talker:
         self.heard: list[int] = []
         self.asked: list[int] = []  # how many logits
 
-    def __call__(self, tokens: Sequence[int], ids: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    def __call__(
+        self, tokens: Sequence[int], ids: NDArray[np.int64] | None, mask: NDArray[np.bool_] | None
+    ) -> NDArray[np.float32]:
         assert len(tokens)
         self.heard += tokens
         noise = self._rng.normal(0, 3, TOKENS.vocab_rows).astype(np.float32)
         said: NDArray[np.float32] = noise + self._liking
         self.asked.append(TOKENS.vocab_used if ids is None else len(ids))
+        if mask is not None:
+            said[: len(mask)][~mask] = -np.inf
         return said if ids is None else said[ids]
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from edge.model.sampling import Sampling, choose
+from edge.model.sampling import Sampling, choose, largest
 from tests.unit.model import example
 
 LOGITS = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12)
@@ -136,3 +137,19 @@ def test_logits_are_not_changed() -> None:
 def test_the_recommended_values_are_the_manifests() -> None:
     found = Sampling.recommended(example.manifest().generation)
     assert found == Sampling(temperature=0.7, top_p=0.8, top_k=20, presence_penalty=1.5)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    scores=arrays(
+        np.float32,
+        st.integers(1, 2500),
+        elements=st.sampled_from([-np.inf, -3.0, 0.0, 1.5, 1.75, 8.0]) | st.floats(-9, 9, width=32),
+    ),
+    count=st.integers(1, 40),
+)
+def test_the_largest_are_found_wherever_they_lie(scores: NDArray[np.float32], count: int) -> None:
+    found = largest(scores, count)
+    possible = np.sort(scores[scores > -np.inf])[::-1]
+    np.testing.assert_array_equal(np.sort(scores[found])[::-1], possible[:count])
+    assert (np.diff(found) > 0).all()
