@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge.capture.gate import Gate
 from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
-from edge.demo.world.sight import CELL
+from edge.demo.world.sight import CELL, sights
 from edge.demo.world.truth import retold
 from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
 from edge.model.manifest import MANIFEST, TOKENIZER, Manifest
@@ -54,7 +54,7 @@ class Clip:
 
     Attributes:
         frames: uint8, shape (pairs, 2, H, W, 3).
-        kept: Which pairs of the clip these are; of a crowd all.
+        kept: Which pairs of a minute these are told to be; of a crowd all.
         cells: See `labels.cell_labels`.
         happened: See `labels.pair_labels`; no rows for a crowd.
         lessons: What it is asked, one time after the other.
@@ -297,36 +297,40 @@ def make_crowd(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
 
 
 def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
-    """Draw one clip of the training split, with at most as many sprites as the plan allows."""
+    """Draw one clip of the training split, with as many sprites as the plan allows and wants."""
     phase = plan.phase
+    asked_at = -1 if plan.still is None else plan.still
+    seen = 2 if rng.random() < phase.together else 0
     for _ in range(_TRIES):
         seconds = 2 * plan.pairs / FPS
         scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS)
-        if phase.sprites is None or len(scene.sprites) <= phase.sprites:
+        if (phase.sprites is None or len(scene.sprites) <= phase.sprites) and (
+            len(scene.sprites) >= seen and len(sights(scene, asked_at)) >= seen
+        ):
             break
     pictures = _pictures(scene, rng)
     kept = through_gate(pictures, rng) if plan.gated else tuple(range(plan.pairs))
-    true = at_pairs(truth(scene), kept)
+    true = at_pairs(truth(scene), kept, first=plan.first)
     return Clip(
         pictures[list(kept)],
-        kept,
+        tuple(plan.first + pair for pair in kept),
         cell_labels(scene, kept),
-        pair_labels(true, kept),
+        pair_labels(true, kept, first=plan.first),
         tuple(
             lessons(true, rng, count=phase.questions, full=phase.full, still=plan.still)
             for _ in range(phase.uses)
         )
         if phase.questions
         else (),
-        None if plan.still is None else _key_frame(true, plan.still, rng),
+        None if plan.still is None else _key_frame(true, plan.still, rng, plan.first),
     )
 
 
-def _key_frame(true: Truth, tick: int, rng: np.random.Generator) -> KeyFrame:
+def _key_frame(true: Truth, tick: int, rng: np.random.Generator, first: int) -> KeyFrame:
     """Return a key frame as the service shows one: sharper than the clip, and as a camera's encoder left it."""
     picture = render(replace(true.scene, size=STILL), tick)
     coded = round_trip(picture[None], FPS, crf=int(rng.integers(16, 28)))
-    return KeyFrame(coded[0], tick, still_labels(true, tick))
+    return KeyFrame(coded[0], 2 * first + tick, still_labels(true, tick))
 
 
 def through_gate(pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple[int, ...]:
@@ -341,8 +345,8 @@ def through_gate(pictures: NDArray[np.uint8], rng: np.random.Generator) -> tuple
     return tuple(each.item for each in kept + gate.end())
 
 
-def at_pairs(true: Truth, kept: Sequence[int]) -> Truth:
-    """Return the truth with every time moved to that of the nearest pair that is shown.
+def at_pairs(true: Truth, kept: Sequence[int], *, first: int = 0) -> Truth:
+    """Return the truth with every time moved to that of the nearest pair that is shown, in a clip that begins at ``first``.
 
     The model reads the time in front of each pair, so it can copy what it is to say; no frame inside a pair has a name, and
     of what begins in the same pair nobody can tell which came first: their words decide.
@@ -350,7 +354,7 @@ def at_pairs(true: Truth, kept: Sequence[int]) -> Truth:
     times = np.array([pair_time(index) for index in kept])
 
     def moved(at_s: float) -> float:
-        return round(float(times[np.abs(times - at_s).argmin()]), 1)
+        return round(pair_time(first + kept[int(np.abs(times - at_s).argmin())]), 1)
 
     events = [replace(each, start_s=moved(each.start_s), end_s=moved(each.end_s)) for each in true.events]
     return retold(true, tuple(sorted(events, key=lambda each: (each.start_s, each.end_s, each.what))))

@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ class Results:
         falsified: By way, of each clip so shown.
         differing: Clips of which one-shot answers are others than streamed ones, and how many were compared.
         seconds: Spent on the clips, streamed.
+        lengths: Of the clips, seconds, and how many there are of each.
         examples: Clips with their answers.
     """
 
@@ -51,6 +53,7 @@ class Results:
     falsified: dict[str, list[Tally]] = field(default_factory=dict)
     differing: tuple[int, int] = (0, 0)
     seconds: float = 0.0
+    lengths: Counter[str] = field(default_factory=Counter)
     examples: list[tuple[Film, tuple[Answer, ...]]] = field(default_factory=list)
 
 
@@ -75,6 +78,7 @@ def examine(
         found.seconds += time.perf_counter() - began
         tally = exam.mark(shown, answers)
         found.tallies.append(tally)
+        found.lengths[f"{shown.scene.seconds:g}"] += 1
         if shown.scene.novel:
             found.novel.append(tally)
         if number < EXAMPLES:
@@ -158,7 +162,9 @@ def main() -> None:
     if args.page:
         args.page.write_text(page.draw(results[0].examples, results[0].name), encoding="utf-8")
         sys.stdout.write(f"{args.page}\n")
-    sys.stdout.write(json.dumps({"stage": args.stage, "bundles": found}) + "\n")
+    lengths = dict(sorted(results[0].lengths.items(), key=lambda each: float(each[0])))
+    line = {"stage": args.stage, "clips": args.clips, "lengths_s": lengths, "bundles": found}
+    sys.stdout.write(json.dumps(line) + "\n")
 
 
 def _examined(args: argparse.Namespace) -> Iterator[Results]:

@@ -98,12 +98,13 @@ def pair_time(index: int) -> float:
     return (2 * index + 0.5) / FPS
 
 
-def pair_labels(true: Truth, kept: Sequence[int]) -> NDArray[np.int64]:
+def pair_labels(true: Truth, kept: Sequence[int], *, first: int = 0) -> NDArray[np.int64]:
     """Return what has happened by each pair.
 
     Args:
         true: Of the clip, its events told at the times of pairs.
         kept: Which pairs are shown.
+        first: The pair whose time the clip's first one has.
 
     Returns:
         Shape (pairs, len(`PAIR_CLASSES`)).
@@ -113,7 +114,7 @@ def pair_labels(true: Truth, kept: Sequence[int]) -> NDArray[np.int64]:
     by_end = sorted(numbers, key=lambda number: (true.events[number].end_s, number))
     rows = []
     for pair in kept:
-        time_s = pair_time(pair)
+        time_s = pair_time(first + pair)
         begun = [number for number in numbers if true.events[number].start_s <= time_s + _SLACK_S]
         ended = [number for number in by_end if true.events[number].end_s <= time_s + _SLACK_S]
         seen = int((where.within[:, 2 * pair + 1] >= LISTED).sum())

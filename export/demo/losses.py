@@ -16,6 +16,8 @@ from export.demo.kernels import EPS
 
 HAPPENED: Final = 0.05
 """Weight of the pairs' loss, a sum over fifty labels, beside the answers'; halfway and once more late."""
+STILLS: Final = 0.2
+"""Weight of what a key frame shows, kinds, colours and boxes: of it there is one where a clip has a hundred pairs."""
 CELLS: Final = 0.1
 """Weight of the cells' loss on the language model's states; the tower's own has weight 1."""
 
@@ -224,5 +226,5 @@ def _answers(  # noqa: PLR0917  # a part of `tell`
                 stills.append(heads.pairs(states, labels, late=True)[0])
     weight = torch.cat(weights)
     answers = (torch.cat(losses) * weight).sum() / weight.sum()
-    loss = answers + HAPPENED * torch.stack(stills).mean() if stills else answers
+    loss = answers + STILLS * torch.stack(stills).mean() if stills else answers
     return loss, answers, torch.cat(right).float().mean(), torch.cat(exact).float().mean()

@@ -13,6 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from export.demo.labels import PAIRS
+
 PEAK: Final = 0.01
 """Learning rate of the matrices (Muon, in the scale of AdamW)."""
 WARM_UP: Final = 50
@@ -20,9 +22,9 @@ FLOOR: Final = 0.02
 """Of the highest rate, at the end."""
 DECAY: Final = 0.5
 """Last share of the training, over which the rate falls; before it stays, so that a training can be made longer."""
-TEXT_A_PAIR: Final = 9
+TEXT_A_PAIR: Final = 6
 """Tokens of a pair beside its visual ones: a timestamp, and one to each side of the picture."""
-TOKENS_A_QUESTION: Final = 150
+TOKENS_A_QUESTION: Final = 130
 """With its answer, about."""
 
 
@@ -43,6 +45,8 @@ class Phase:
         gated: Share of the batches that are one clip of which the gate has dropped pairs.
         stills: Share of the batches with a key frame that is shown where places are asked for; of crowds, the share
             that is seen at a key frame's size.
+        together: Share of the clips that show two sprites at the moment of which boxes are asked; one in seven does by chance.
+        late: Share of the batches whose clips begin at a later time than 0: so a short clip teaches the times of a long one.
     """
 
     mark: str
@@ -56,6 +60,8 @@ class Phase:
     seeing: bool = False
     gated: float = 0.0
     stills: float = 0.0
+    late: float = 0.0
+    together: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,21 @@ _LONG: Final = Syllabus(
         replace(_SEE, until=0.12, stills=0.3),
         replace(_FOLLOW, until=0.20),
         replace(_TELL, until=0.28, stills=0.3),
-        Phase("exact", 0.65, 0.40, (16, 24, 32, 48), None, 4, 0.4, 3, stills=0.3),
-        Phase("exact", 1.01, 1.00, (32, 48, 64, 64, 96, 128, 240), None, 5, 0.6, 3, gated=0.4, stills=0.5),
+        Phase("exact", 0.50, 0.40, (16, 24, 32, 48), None, 4, 0.4, 3, stills=0.3, late=0.5, together=0.4),
+        Phase(
+            "exact",
+            1.01,
+            1.00,
+            (32, 32, 48, 64, 96, 128, 240),
+            None,
+            5,
+            0.6,
+            3,
+            gated=0.4,
+            stills=0.7,
+            late=0.6,
+            together=0.6,
+        ),
     )
 )
 SYLLABI: Final = {
@@ -104,7 +123,8 @@ class Plan:
     """One batch: how many clips of how many pairs, of which phase, and whether they go through the gate.
 
     A gated clip is alone in its batch: what is left of it has its own length and its own times. The clips' key frames
-    show the same moment, the tick ``still``; of crowds any number means pictures of a key frame's size.
+    show the same moment, the tick ``still``; of crowds any number means pictures of a key frame's size. The first pair has the
+    time of pair ``first``.
     """
 
     phase: Phase
@@ -112,6 +132,7 @@ class Plan:
     clips: int
     gated: bool = False
     still: int | None = None
+    first: int = 0
 
 
 def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> Plan:
@@ -127,7 +148,8 @@ def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> 
     one = pairs * (TEXT_A_PAIR + cells) + phase.questions * TOKENS_A_QUESTION
     gated = bool(rng.random() < phase.gated)
     still = 2 * int(rng.integers(pairs)) if rng.random() < phase.stills else None
-    return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still)
+    first = int(rng.integers(PAIRS - pairs + 1)) if rng.random() < phase.late else 0
+    return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still, first)
 
 
 class Course:

@@ -35,7 +35,7 @@ from export.demo.exam import Film
 from export.demo.scores import Seen, Tally
 
 FIRST_SEED: Final = 2_000_000
-SMALL: Final = 0.04  # of the picture: a smaller sprite is small; a fifth of them are
+SMALL: Final = 0.06  # of the picture: a smaller sprite is small; a fifth of them are
 RULES: Final = {
     "person": "Is there a person at the end?",
     "vehicle": "Is there a vehicle at the end?",

@@ -183,6 +183,36 @@ def test_a_key_frame_is_shown_as_the_engine_shows_it(begun: Path, model: Any, tm
     np.testing.assert_allclose(ours, said.logprobs[: len(ours)], atol=1e-3)
 
 
+def test_a_clip_that_begins_later_differs_in_its_times_alone(source: Source) -> None:
+    phase = replace(ASKED, questions=4, full=0.0)
+    begun = times = 0
+    for number in range(12):
+        one, later = (
+            batches.make_clip(
+                source,
+                Plan(phase, 24, 1, gated=number % 2 == 0, still=8, first=first),
+                np.random.default_rng(number),
+            )
+            for first in (0, 40)
+        )
+        assert later.kept == tuple(40 + pair for pair in one.kept)
+        np.testing.assert_array_equal(later.cells, one.cells)
+        clocks = [0, 12, 13]  # its own, when the event began, when the other one ended
+        np.testing.assert_array_equal(
+            np.delete(later.happened, clocks, axis=1), np.delete(one.happened, clocks, axis=1)
+        )
+        assert set(np.unique(later.happened[:, 0] - one.happened[:, 0])) == {40}
+        begun += bool((later.happened[:, clocks[1]] - one.happened[:, clocks[1]] == 40).any())
+        assert one.still is not None
+        assert later.still is not None
+        assert later.still.tick == one.still.tick + 80
+        for before, after in zip(one.lessons[0], later.lessons[0], strict=True):
+            assert before.prompt == after.prompt
+            times += before.answer != after.answer
+    assert begun >= 6
+    assert times >= 6
+
+
 def test_gradients_reach_the_whole_language_model(model: Any, source: Source, heads: Any) -> None:
     from export.demo import losses
 
