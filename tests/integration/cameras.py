@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
@@ -101,7 +101,8 @@ def silent_camera(*, speaks: bool) -> Iterator[str]:
             while b"\r\n\r\n" in received:
                 request, received = received.split(b"\r\n\r\n", 1)
                 if speaks:
-                    connection.sendall(_reply(request.decode()))
+                    with suppress(OSError):  # it may be cut between the request and the reply
+                        connection.sendall(_reply(request.decode()))
 
     def accept() -> None:
         while True:
