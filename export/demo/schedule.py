@@ -82,7 +82,7 @@ _FOLLOW: Final = Phase("followed", 0.80, 0.30, (8, 12, 16), None, 0, 0.0, 3)
 _TELL: Final = Phase("exact", 0.40, 0.50, (8, 12, 16), None, 3, 0.25, 3)
 _LONG: Final = Syllabus(
     (
-        replace(_SEE, until=0.12, stills=0.3),
+        replace(_SEE, until=0.18, stills=0.7),
         replace(_FOLLOW, until=0.20),
         replace(_TELL, until=0.28, stills=0.3),
         Phase("exact", 0.50, 0.40, (16, 24, 32, 48), None, 4, 0.4, 3, stills=0.3, late=0.5, together=0.4),
