@@ -3,7 +3,8 @@
 They are trained with the model and no part of it. Trained from answers alone the vision tower starves (its gradient is a
 hundredth of the language part's), and the language model learns when something happened from a few digits at the end of
 a long clip; the heads tell both what is true at every cell and every pair. What an answer copies, times and the sides of
-boxes, they are told as classes, one for each token: a model that had been told boxes as numbers wrote one in six right.
+boxes, they are told as classes, one for each token: a model that had been told boxes as numbers wrote one first
+digit in six right.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from export.demo.heads import Heads
 from export.demo.kernels import EPS
 
 HAPPENED: Final = 0.05
-"""Weight of the pairs' loss, a sum over fifty labels, beside the answers'; halfway and once more late."""
+"""Weight of the pairs' loss, a sum over thirty-two labels, beside the answers'; halfway and once more late."""
 STILLS: Final = 0.2
 """Weight of what a key frame shows, kinds, colours and boxes: of it there is one where a clip has a hundred pairs."""
 CELLS: Final = 0.1
