@@ -7,6 +7,7 @@ import base64
 import json
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -101,11 +102,15 @@ def received(broker: Mosquitto) -> Iterator[Callable[[], list[Received]]]:
 
 
 def call(broker: Mosquitto, verb: str, payload: str = "", *more: str) -> dict[str, Any]:
-    """Send a command with mosquitto_rr (MQTT 5) and return the reply."""
+    """Send a command with mosquitto_rr (MQTT 5) and return the reply.
+
+    On a topic of its own: mosquitto_rr takes the first message it is sent, another caller's too.
+    """
+    replies = f"caller/replies/{uuid.uuid4()}"
     done = subprocess.run(
         [
             *("mosquitto_rr", "-V", "5", "-h", broker.host, "-p", str(broker.port), "-q", "1", "-W", "60"),
-            *("-t", f"{DEVICE}/cmd/{verb}", "-e", "caller/replies", "-m", payload or "{}", *more),
+            *("-t", f"{DEVICE}/cmd/{verb}", "-e", replies, "-m", payload or "{}", *more),
         ],
         capture_output=True,
         text=True,
