@@ -53,7 +53,7 @@ class Supply:
             for number in range(newest, newest - _WINDOW * uses, -uses)
             if number >= 0 and self._course.level(number) == level
         ]
-        number = newest if step == newest or not known else int(rng.choice(known))
+        number = step if step == newest or not known else int(rng.choice(known))
         last = step - _WINDOW * uses
         for old in [old for old in self._kept if old < last]:
             del self._kept[old]

@@ -23,7 +23,8 @@ from export.demo.batches import STILL, Clip, KeyFrame, Layout, Source
 from export.demo.exam import CAMERA
 from export.demo.labels import FPS, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import NUMBERS, STAGES, Lesson, body_text
-from export.demo.schedule import Phase, Plan, Syllabus
+from export.demo.schedule import Course, Phase, Plan, Syllabus
+from export.demo.supply import Supply
 from export.demo.train import Budget, Settings, Trainer
 from export.recipes import load_recipe
 
@@ -211,6 +212,18 @@ def test_a_clip_that_begins_later_differs_in_its_times_alone(source: Source) -> 
             times += before.answer != after.answer
     assert begun >= 6
     assert times >= 6
+
+
+def test_every_step_gets_a_batch_of_its_own_phase(source: Source) -> None:
+    """Wherever a phase ends: its last batch may not have been used up."""
+    syllabus = Syllabus((SEEN, replace(ASKED, questions=0, full=0.0, uses=3)), block=2)
+    course = Course(syllabus, levels=[0, 0, 1, 1, 1, 1])
+    supply = Supply(source, course, 100, None, 0)
+    taken = [supply.at(step) for step in range(12)]
+    assert [batch.happened.shape[1] > 0 for _, batch, _ in taken] == [False] * 4 + [True] * 8
+    numbers = [number for number, _, _ in taken]
+    assert numbers[4:7] == [4, 5, 6]  # each a new one, until one can be taught again
+    assert set(numbers[7:]) == {6, 9}
 
 
 def test_gradients_reach_the_whole_language_model(model: Any, source: Source, heads: Any) -> None:
