@@ -19,7 +19,7 @@ SIDES: Final = ("left", "left", "left", "right", "right", "right", "top", "botto
 """Where newcomers come from; most of what cameras see comes from the left or the right."""
 OPPOSITE: Final = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 
-_SPEEDS: Final = (0.14, 0.4)  # shares of the picture a second
+_SPEEDS: Final = (0.28, 0.6)  # shares of the picture a second
 _DRIFTS: Final = (0.012, 0.03)
 _OUT: Final = 0.01  # this far outside is out
 _EDGE: Final = 0.03  # what stays inside keeps this far from the picture's edge

@@ -33,7 +33,7 @@ PAIRS = 32
 
 @pytest.fixture(scope="module")
 def clips() -> list[Truth]:
-    return [truth(draw_scene(seed, "a", seconds=2 * PAIRS / FPS, fps=FPS)) for seed in range(40)]
+    return [truth(draw_scene(seed, "a", seconds=2 * PAIRS / FPS, fps=FPS)) for seed in range(44)]
 
 
 def test_cells_are_named_as_the_world_names_them(clips: list[Truth]) -> None:
