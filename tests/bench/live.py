@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from edge.deliver.topics import Topics
 from tests.broker import Mosquitto, Subscriber, eventually
 from tests.service import EDGE, Heard, Service
 
@@ -33,23 +34,31 @@ def main() -> None:
         (home / "bundle").symlink_to(args.bundle.resolve())
         sources: dict[str, dict[str, object]] = {"cam": {"source": str(args.video.resolve())}}
         with Mosquitto(home / "broker") as broker, Subscriber(broker, "edgeclip/v1/d/#") as subscriber:
-
-            def heard() -> Heard:
-                return Heard(item for item in subscriber.received if not item.retain)
-
+            last = Topics("edgeclip", "d").answer("cam", "spatial")
             more = f'[gate]\nmode = "{args.gate}"\n'
             with Service(home, broker, sources, seconds=CLIP_S, more=more, command=EDGE):
+                # Topics alone are looked at meanwhile: this process shares the machine with what it measures.
                 eventually(
-                    lambda: bool(heard().answered("spatial")), "the first clip is answered", within_s=LIMIT_S
+                    lambda: any(item.topic == last for item in subscriber.received),
+                    "the first clip is answered",
+                    within_s=LIMIT_S,
                 )
-            first = [answer for answer in heard().answers if answer["seq"] == 0]
+            heard = Heard(item for item in subscriber.received if not item.retain)
+            first = [answer for answer in heard.answers if answer["seq"] == 0]
     rows = []
     for answer in first:
         made = answer["provenance"]
         late_s = made["latency"]["after_end"]
         work_s = sum(made["latency"][stage] for stage in ("capture", "vision", "prefill", "decode"))
         rows.append(
-            {"prompt": answer["prompt"], "after_end_s": late_s, "work_s": work_s, "pairs": made["pairs"]}
+            {
+                "prompt": answer["prompt"],
+                "after_end_s": late_s,
+                "work_s": work_s,
+                "pairs": made["pairs"],
+                "tokens": [made["tokens_in"], made["tokens_out"]],
+                "latency": made["latency"],
+            }
         )
         sys.stdout.write(
             f"{answer['prompt']:>8}: {late_s:.1f} s after the clip's end, {work_s:.1f} s of work, "
