@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.capture.gate import Gate
+from edge.capture.keyframe import KeyFrames
 from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
-from edge.demo.world.sight import CELL, sights
+from edge.demo.world.place import places
+from edge.demo.world.sight import CELL, LISTED
 from edge.demo.world.truth import retold
 from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
 from edge.model.manifest import MANIFEST, TOKENIZER, Manifest
@@ -34,6 +36,9 @@ CODED_SHARE: Final = 0.5
 """Of the clips go through the video encoder, as all do in use."""
 STILL: Final = Size(224, 288)
 """Of key frames: what the model's limit on images makes of a camera's picture of 4 : 3."""
+_CHOSEN: Final = 0.7
+"""Of key frames show the moment that the service would choose: somebody has just come and still moves, nearly always. At a
+moment drawn by chance next to nothing moves, and where all stands, the clip's end tells as much as the key frame."""
 _THRESHOLDS: Final = (0.25, 0.5, 1.0, 1.0, 1.5)
 _TRIES: Final = 200
 _CROWDS: Final = 6  # so much more costs a token of a clip than one of a crowd
@@ -88,15 +93,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Stills:
-    """The key frames of B clips, all of one moment.
+    """The key frames of B clips.
 
     Attributes:
         patches: uint8, shape (B, P, C).
         rows: Patches down.
         columns: Patches across.
-        ids: int64, shape (T,): what stands between the clip and a question, the key frame's time in front.
+        ids: int64, shape (B, T): what stands between the clip and a question, the key frame's time in front.
         positions: int64, shape (3, T).
-        visual: int64, shape (P / 4,): where in ``ids`` the visual tokens stand.
+        visual: int64, shape (P / 4,): where in each row of ``ids`` the visual tokens stand.
         next_pos: Position of a question's first token.
         labels: int64, shape (B, len(`PAIR_CLASSES`)).
     """
@@ -183,11 +188,15 @@ class Layout:
         )
 
     def stills(self, shown: Sequence[KeyFrame], start: int) -> Stills:
-        """Place the key frames of a batch's clips, all of one size and tick, behind the clips' last position."""
+        """Place the key frames of a batch's clips, all of one size, behind the clips' last position."""
         height, width, _ = shown[0].picture.shape
         grid = merged_grid(Size(height, width), self.manifest)
-        before = self.tokenizer.encode(timestamp(shown[0].tick / FPS, self.manifest))
-        piece = vision_piece(before, self.manifest.tokens.image_pad, grid, start, self.manifest)
+        times = [self.tokenizer.encode(timestamp(each.tick / FPS, self.manifest)) for each in shown]
+        pieces = [
+            vision_piece(before, self.manifest.tokens.image_pad, grid, start, self.manifest)
+            for before in times
+        ]
+        piece = pieces[0]  # every time is as many tokens as the next
         patch = self.manifest.vision.patch_size
         return Stills(
             patches=patchify(
@@ -195,7 +204,7 @@ class Layout:
             ),
             rows=height // patch,
             columns=width // patch,
-            ids=piece.ids,
+            ids=np.stack([each.ids for each in pieces]),
             positions=piece.positions,
             visual=np.arange(piece.visual.start, piece.visual.stop),
             next_pos=piece.next_pos,
@@ -280,7 +289,7 @@ def make(source: Source, number: int, plan: Plan) -> Batch:
         _layouts[source.layout] = Layout(source.layout)
     draw = make_crowd if plan.phase.seeing else make_clip
     count = plan.clips * _CROWDS if plan.phase.seeing else plan.clips
-    if plan.phase.seeing and plan.still is not None:
+    if plan.phase.seeing and plan.still:
         count = max(1, count * cells_of(source.stage) // _cells(STILL))
     rngs = [np.random.default_rng([source.seed, number, index]) for index in range(count)]
     return _layouts[source.layout].batch([draw(source, plan, rng) for rng in rngs])
@@ -288,7 +297,7 @@ def make(source: Source, number: int, plan: Plan) -> Batch:
 
 def make_crowd(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     """Draw pairs that have nothing to do with each other."""
-    size = None if plan.still is None else STILL
+    size = STILL if plan.still else None
     scene = crowd(int(rng.integers(2**62)), source.stage, plan.pairs, fps=FPS, size=size)
     pictures = _pictures(scene, rng)
     none = np.zeros((0, len(PAIR_CLASSES)), np.int64)
@@ -299,16 +308,16 @@ def make_crowd(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
 def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
     """Draw one clip of the training split, with as many sprites as the plan allows and wants."""
     phase = plan.phase
-    asked_at = -1 if plan.still is None else plan.still
     seen = 2 if rng.random() < phase.together else 0
     for _ in range(_TRIES):
         seconds = 2 * plan.pairs / FPS
         scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS)
-        if (phase.sprites is None or len(scene.sprites) <= phase.sprites) and (
-            len(scene.sprites) >= seen and len(sights(scene, asked_at)) >= seen
-        ):
+        shown = (places(scene).within >= LISTED).sum(0) >= seen  # enough at each tick
+        moments = np.flatnonzero(shown[::2] if plan.still else shown[-1:])
+        if (phase.sprites is None or len(scene.sprites) <= phase.sprites) and len(moments):
             break
     pictures = _pictures(scene, rng)
+    still = 2 * _moment(pictures, moments, rng) if plan.still else None
     kept = through_gate(pictures, rng) if plan.gated else tuple(range(plan.pairs))
     true = at_pairs(truth(scene), kept, first=plan.first)
     return Clip(
@@ -317,13 +326,26 @@ def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
         cell_labels(scene, kept),
         pair_labels(true, kept, first=plan.first),
         tuple(
-            lessons(true, rng, count=phase.questions, full=phase.full, still=plan.still)
-            for _ in range(phase.uses)
+            lessons(true, rng, count=phase.questions, full=phase.full, still=still) for _ in range(phase.uses)
         )
         if phase.questions
         else (),
-        None if plan.still is None else _key_frame(true, plan.still, rng, plan.first),
+        None if still is None else _key_frame(true, still, rng, plan.first),
     )
+
+
+def _moment(pictures: NDArray[np.uint8], moments: NDArray[np.int64], rng: np.random.Generator) -> int:
+    """Return the pair whose first picture is the key frame.
+
+    Args:
+        pictures: Of the whole clip, shape (pairs, 2, H, W, 3).
+        moments: Pairs of which one may be drawn; where there is none, any.
+        rng: Of the choice.
+    """
+    if rng.random() < _CHOSEN:
+        looks = KeyFrames(FPS)
+        return max(pair for pair, (first, _) in enumerate(pictures) if looks.see(first))
+    return int(rng.choice(moments)) if len(moments) else int(rng.integers(len(pictures)))
 
 
 def _key_frame(true: Truth, tick: int, rng: np.random.Generator, first: int) -> KeyFrame:

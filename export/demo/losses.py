@@ -167,7 +167,6 @@ def reply(
     front, positions, start = None, ids.new_zeros(3, 0), batch.next_pos
     if asked.shown and batch.stills is not None and seen.stills is not None:
         front = language.embed_tokens(torch.from_numpy(batch.stills.ids).to(model.device))
-        front = front.repeat(len(seen.stills), 1, 1)
         front[:, torch.from_numpy(batch.stills.visual).to(model.device)] = seen.stills.to(front.dtype)
         positions, start = torch.from_numpy(batch.stills.positions).to(ids), batch.stills.next_pos
     found = []

@@ -122,16 +122,15 @@ SYLLABI: Final = {
 class Plan:
     """One batch: how many clips of how many pairs, of which phase, and whether they go through the gate.
 
-    A gated clip is alone in its batch: what is left of it has its own length and its own times. The clips' key frames
-    show the same moment, the tick ``still``; of crowds any number means pictures of a key frame's size. The first pair has the
-    time of pair ``first``.
+    A gated clip is alone in its batch: what is left of it has its own length and its own times. With ``still`` each has a key
+    frame; crowds are pictures of a key frame's size then. The first pair has the time of pair ``first``.
     """
 
     phase: Phase
     pairs: int
     clips: int
     gated: bool = False
-    still: int | None = None
+    still: bool = False
     first: int = 0
 
 
@@ -147,7 +146,7 @@ def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> 
     pairs = int(rng.choice(phase.pairs))
     one = pairs * (TEXT_A_PAIR + cells) + phase.questions * TOKENS_A_QUESTION
     gated = bool(rng.random() < phase.gated)
-    still = 2 * int(rng.integers(pairs)) if rng.random() < phase.stills else None
+    still = bool(rng.random() < phase.stills)
     first = int(rng.integers(PAIRS - pairs + 1)) if rng.random() < phase.late else 0
     return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still, first)
 

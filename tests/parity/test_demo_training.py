@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge.answer.schema import model_schema
+from edge.capture.keyframe import KeyFrames
 from edge.demo.world import answer, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
 from edge.model.engine import Engine
@@ -21,7 +22,7 @@ from export.convert import convert
 from export.demo import batches, network, train
 from export.demo.batches import STILL, Clip, KeyFrame, Layout, Source
 from export.demo.exam import CAMERA
-from export.demo.labels import FPS, cell_labels, pair_labels, pair_time, still_labels
+from export.demo.labels import FPS, SIGHTS, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import NUMBERS, STAGES, Lesson, body_text
 from export.demo.schedule import Course, Phase, Plan, Syllabus
 from export.demo.supply import Supply
@@ -169,7 +170,7 @@ def test_a_key_frame_is_shown_as_the_engine_shows_it(begun: Path, model: Any, tm
         stream.push([Pair(i, pair_time(i), frames) for i, frames in zip(clip.kept, clip.frames, strict=True)])
         fork = stream.fork().show(picture, time_s=tick / FPS)
         assert fork.still == STILL
-        assert fork.tokens == len(batch.clip_ids) + len(batch.stills.ids)
+        assert fork.tokens == len(batch.clip_ids) + batch.stills.ids.shape[1]
         said = fork.ask("Where?", schema=None, max_tokens=12, circles=True)
     asked, _ = layout.question(clip.lessons[0][0])
     ids = np.array([[*asked, *said.tokens]])
@@ -191,7 +192,7 @@ def test_a_clip_that_begins_later_differs_in_its_times_alone(source: Source) -> 
         one, later = (
             batches.make_clip(
                 source,
-                Plan(phase, 24, 1, gated=number % 2 == 0, still=8, first=first),
+                Plan(phase, 24, 1, gated=number % 2 == 0, still=True, first=first),
                 np.random.default_rng(number),
             )
             for first in (0, 40)
@@ -212,6 +213,23 @@ def test_a_clip_that_begins_later_differs_in_its_times_alone(source: Source) -> 
             times += before.answer != after.answer
     assert begun >= 6
     assert times >= 6
+
+
+def test_key_frames_show_what_the_service_would_choose_or_as_many_as_are_wanted(source: Source) -> None:
+    phase = replace(ASKED, questions=0, full=0.0, together=1.0)
+    chosen = 0
+    for number in range(10):
+        clip = batches.make_clip(
+            replace(source, stage="b"), Plan(phase, 40, 1, still=True), np.random.default_rng(number)
+        )
+        assert clip.still is not None
+        looks = KeyFrames(FPS)
+        best = max(pair for pair, (first, _) in enumerate(clip.frames) if looks.see(first))
+        if clip.still.tick == 2 * best:
+            chosen += 1
+        else:
+            assert (clip.still.labels[-6 * SIGHTS :].reshape(SIGHTS, 6)[:2, 0] > 0).all()
+    assert 3 <= chosen < 10
 
 
 def test_every_step_gets_a_batch_of_its_own_phase(source: Source) -> None:
