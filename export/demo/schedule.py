@@ -89,7 +89,7 @@ _LONG: Final = Syllabus(
         Phase(
             "exact",
             1.01,
-            1.00,
+            0.70,
             (32, 32, 48, 64, 96, 128, 240),
             None,
             5,
@@ -99,6 +99,21 @@ _LONG: Final = Syllabus(
             stills=0.7,
             late=0.6,
             together=0.6,
+        ),
+        # Events are right by then; boxes and counts are learnt from key frames, of which short clips show more.
+        Phase(
+            "exact",
+            1.01,
+            1.00,
+            (16, 16, 24, 32, 48, 64, 128, 240),
+            None,
+            5,
+            0.6,
+            3,
+            gated=0.2,
+            stills=1.0,
+            late=0.6,
+            together=0.85,
         ),
     )
 )

@@ -52,6 +52,18 @@ def test_fewer_questions_are_a_choice_of_all() -> None:
     assert all(len(lessons(true, rng, count=count, full=0.0)) == count for count in (1, 2, 3, 4))
 
 
+def test_who_always_says_that_there_are_none_is_right_in_half_of_the_counts() -> None:
+    rng = np.random.default_rng(0)
+    true = next(
+        true for seed in range(20) if sum((true := truth(draw_scene(seed, "a"))).counts().values()) == 1
+    )
+    asked = [lesson for _ in range(300) for lesson in lessons(true, rng, count=4, full=0.0)]
+    counts = [lesson.answer for lesson in asked if lesson.prompt.startswith("How many")]
+    none = sum("There are 0" in answer for answer in counts)
+    assert 0.4 * len(counts) < none < 0.6 * len(counts)
+    assert len(counts) > 100
+
+
 def test_the_tokenizer_reads_every_prompt_and_the_same_text_each_time() -> None:
     words = list(texts(clips=6, seed=1))
     assert words == list(texts(clips=6, seed=1))
