@@ -233,5 +233,6 @@ def _show(message: Received, *, film: Video, seconds: float, width: int, style: 
         f" clip {answer.seq}, {length:g} s, {len(message.payload):,} bytes, QoS {message.qos}"
     )
     body = render_answer(answer, seconds=length, width=width - 4, style=style).splitlines()
-    truth = [f"truth: {line}" for line in film.clip(answer.seq, seconds).lines(answer.prompt)]
+    at_s = None if answer.key_frame is None else answer.key_frame.time
+    truth = [f"truth: {line}" for line in film.clip(answer.seq, seconds, at_s).lines(answer.prompt)]
     return "\n".join([head, *(f"    {line}".rstrip() for line in [*body, *truth]), ""])

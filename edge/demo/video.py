@@ -33,12 +33,13 @@ class Video:
     path: Path
     scene: Scene
 
-    def clip(self, number: int, seconds: float) -> Shown:
+    def clip(self, number: int, seconds: float, at_s: float | None = None) -> Shown:
         """Return what is true of one of the clips into which it is cut.
 
         Args:
             number: Of the clip, from 0.
             seconds: Length of each.
+            at_s: Moment of the clip at which things are where they are, its key frame's; None: its last picture.
         """
         begin, end = number * seconds, min((number + 1) * seconds, self.scene.seconds)
         true = truth(self.scene)
@@ -46,7 +47,8 @@ class Video:
             event for event in true.events if event.start_s < end - _SLACK_S and event.end_s >= begin
         )
         last = max(0, round(end * self.scene.fps) - 1)
-        return Shown(begin, within, true.sights(last))
+        tick = last if at_s is None else min(last, round((begin + at_s) * self.scene.fps))
+        return Shown(begin, within, true.sights(tick))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Shown:
     Attributes:
         begin_s: Where in the video it begins.
         events: What happens in it, also what began before or is not over; times are the video's.
-        sights: What can be seen in its last picture.
+        sights: What can be seen at the moment that was asked for.
     """
 
     begin_s: float
@@ -66,9 +68,7 @@ class Shown:
     def lines(self, prompt: str) -> list[str]:
         """Return what concerns a prompt as a person reads it; times count from the clip's beginning, as in answers."""
         if prompt == "spatial":
-            return [f"{sight.label} at {_box(sight)}" for sight in self.sights] or [
-                "nothing to see at the end"
-            ]
+            return [f"{sight.label} at {_box(sight)}" for sight in self.sights] or ["nothing to see"]
         return [
             f"{max(0.0, event.start_s - self.begin_s):.1f} to {event.end_s - self.begin_s:.1f} s: {event.what}"
             for event in self.events

@@ -1,4 +1,4 @@
-"""What `edge demo` says is true of a clip: what happens in it, in its own time, and what is there at its end."""
+"""What `edge demo` says is true of a clip: what happens in it, in its own time, and what is there at its end or in its key frame."""
 
 from pathlib import Path
 
@@ -32,6 +32,17 @@ def test_what_can_be_seen_is_that_of_the_clips_last_picture() -> None:
         assert [line.partition(" at ")[0] for line in clip.lines("spatial")] == [
             sight.label for sight in clip.sights
         ]
+
+
+def test_what_can_be_seen_is_that_of_the_key_frame_where_there_is_one() -> None:
+    film = video.Video(Path("unused"), video.packaged())
+    true = truth(film.scene)
+    comes = next(event for event in true.events if event.kind == "enter")
+    number, at_s = int(comes.end_s // 20), comes.end_s % 20
+    shown = film.clip(number, 20.0, at_s)
+    assert shown.sights == true.sights(round(comes.end_s * video.FPS))
+    assert shown.sights != film.clip(number, 20.0).sights
+    assert film.clip(2, 20.0, 20.0).sights == true.sights(-1)
 
 
 def test_another_seed_is_another_video(tmp_path: Path) -> None:
