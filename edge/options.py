@@ -46,7 +46,7 @@ BundleOption = Annotated[
     typer.Option(
         "--bundle",
         metavar="DIR",
-        help="Directory made by edge-export convert; 'demo' names the toy bundle inside the package.",
+        help="Directory made by edge-export convert; 'demo' names the small one inside the package.",
         show_default=False,
     ),
 ]

@@ -28,7 +28,7 @@ def share(name: str) -> Path:
 
 
 def demo_bundle() -> Path:
-    """Return the directory of the bundle inside the package: toy dimensions, not to be believed."""
+    """Return the directory of the bundle inside the package: a small model that knows the demo world and nothing else."""
     return _PACKAGE / "demo" / "bundle"
 
 

@@ -24,9 +24,7 @@ from edge.records import Census
 
 ALPHA = 0.2  # weight of the newest clip: what has changed is believed after a handful
 CELL_PIXELS = 32 * 32
-WORD_S = (
-    0.0015  # of each word beside the model's own work: grammar, sampling, calls; measured with the toy bundle
-)
+WORD_S = 0.0015  # of each word beside the model's own work: grammar, sampling, calls; measured with a bundle of toy dimensions
 
 
 @dataclass(frozen=True, slots=True)

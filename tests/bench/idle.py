@@ -3,7 +3,7 @@
 usage: python -m tests.bench.idle [--window 30]
 
 A film of a still yard with a sensor's grain plays in real time from GStreamer's RTSP server. The real daemon, with the
-toy bundle, looks at it; then a process that only opens and decodes it. Processor time is read from the kernel, once the
+demo bundle, looks at it; then a process that only opens and decodes it. Processor time is read from the kernel, once the
 first clip has begun and the model has taken its first pairs. Given in per cent of one core; the last line is JSON.
 """
 

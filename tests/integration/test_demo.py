@@ -61,7 +61,7 @@ def test_every_second_is_accounted_for(received: list[tuple[str, object]]) -> No
     coverage = health[-1]["coverage"]
     assert coverage["total"] == coverage["answered"] == 60
     assert coverage["percent"] == 100
-    assert "random weights" in health[-1]["note"]
+    assert "drawn world" in health[-1]["note"]
 
 
 def test_the_device_comes_online_and_goes_offline(received: list[tuple[str, object]]) -> None:
@@ -72,7 +72,7 @@ def test_the_device_comes_online_and_goes_offline(received: list[tuple[str, obje
 def test_a_person_reads_the_answers_and_a_warning_and_nothing_stays_behind(tmp_path: Path) -> None:
     result = run(tmp_path, "-m", "edge", "demo", "--seconds", "30")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "note: toy dimensions and random weights" in result.stdout
+    assert "note: a demonstration, trained on a drawn world" in result.stdout
     assert result.stdout.count("edgeclip/v1/demo/yard/summary: clip") == 2
     assert "100 % of the video is accounted for: 60 s answered" in result.stdout
     happened = truth(video.packaged()).events

@@ -13,19 +13,19 @@ from edge.demo import video
 from edge.demo.world import frames, truth
 from edge.model.bundle import open_bundle
 from edge.share import demo_bundle, demo_clip
-from export.demo import toy
+from export.demo import packaged
 
-PACKAGE_MIB_MAX = 1.5
+PACKAGE_MIB_MAX = 15
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.make(tmp_path_factory.mktemp("made") / "bundle")
+    return packaged.make(tmp_path_factory.mktemp("made") / "bundle")
 
 
 def test_the_bundle_is_whole_small_and_warns() -> None:
     bundle = open_bundle(demo_bundle(), full=True)
-    assert bundle.manifest.model.note == toy.NOTE
+    assert bundle.manifest.model.note == packaged.NOTE
     assert {path.name for path in demo_bundle().iterdir()} == {"manifest.json", *bundle.manifest.files}
     assert sum(path.stat().st_size for path in demo_bundle().iterdir()) < PACKAGE_MIB_MAX * 2**20
     assert demo_clip().stat().st_size < 400 * 1024
@@ -45,6 +45,12 @@ def test_the_generator_makes_the_bundle(made: Path) -> None:
         one, other = (np.fromfile(path / name, np.uint8) for path in (demo_bundle(), made))
         # exp and log may differ in the last place between processors: a handful of bytes, not more.
         assert np.count_nonzero(one != other) <= 1e-3 * one.size, name
+
+
+def test_the_card_is_that_of_the_scores() -> None:
+    scores = json.loads(packaged.SCORES.read_bytes())
+    assert packaged.CARD.read_text(encoding="utf-8") == packaged.card(scores)
+    assert [each["recipe"] for each in scores["bundles"]] == ["fp32", "int8", "int4"]
 
 
 def test_the_generator_draws_the_video() -> None:

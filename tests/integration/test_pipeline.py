@@ -17,6 +17,7 @@ from edge.answer.prompts import check_text, prompt_from, watch_text
 from edge.config import DEFAULT_PROMPTS, PromptSettings
 from edge.daemon.children import InferenceJob
 from edge.daemon.inference import ASK_BYTES, _Worker
+from edge.demo.world import draw_scene, frames, render
 from edge.errors import EmptyVideoError, ModelError
 from edge.messages import Answer
 from edge.model.bundle import open_bundle
@@ -26,7 +27,8 @@ from edge.records import ClipPlan, ClipStats, Pair, Prompt, Question, Size, Span
 from edge.share import demo_bundle
 
 SECONDS, FPS = 4.0, 8.0
-SIZE = Size(64, 96)
+SIZE = Size(96, 128)
+SCENE = draw_scene(7, "b", seconds=SECONDS, fps=FPS, size=SIZE)
 PLAN = ClipPlan(
     camera="yard",
     seq=0,
@@ -60,9 +62,8 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
-    rng = np.random.default_rng(3)
-    frames = rng.integers(0, 256, (16, 2, SIZE.height, SIZE.width, 3), dtype=np.uint8)
-    return [Pair(index, (2 * index + 0.5) / FPS, frames[index]) for index in range(16)]
+    shown = np.stack(list(frames(SCENE))).reshape(16, 2, SIZE.height, SIZE.width, 3)
+    return [Pair(index, (2 * index + 0.5) / FPS, pair) for index, pair in enumerate(shown)]
 
 
 def job(engine: Engine, prompts: Sequence[Prompt] = PROMPTS) -> ClipJob:
@@ -164,7 +165,9 @@ def test_a_finished_clip_takes_no_more_pairs(engine: Engine, pairs: list[Pair]) 
 def test_the_smallest_budget_still_gives_whole_answers(engine: Engine, pairs: list[Pair]) -> None:
     prompts = [
         prompt_from(
-            PromptSettings.model_validate({"name": kind, "kind": kind, "text": "?", "max_tokens": 16})
+            PromptSettings.model_validate(
+                {"name": kind, "kind": kind, "text": "Tell me what you see.", "max_tokens": 16}
+            )
         )
         for kind in ("summary", "spatial", "ask")
     ]
@@ -202,7 +205,7 @@ def test_a_watch_answers_each_question_by_itself(engine: Engine, pairs: list[Pai
 
 
 def still(at_s: float = 2.5) -> Still:
-    return Still(at_s, np.random.default_rng(5).integers(0, 256, (240, 320, 3), dtype=np.uint8))
+    return Still(at_s, render(replace(SCENE, size=Size(240, 320)), round(at_s * FPS)))
 
 
 def test_the_key_frame_is_shown_where_places_are_asked_for(engine: Engine, pairs: list[Pair]) -> None:

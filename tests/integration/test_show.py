@@ -49,7 +49,7 @@ def test_summarize_writes_a_page_beside_its_answer(home: Path, tmp_path: Path) -
     assert (result.returncode, result.stderr) == (0, "")
     html = out.read_text(encoding="utf-8")
     assert html.startswith("<!doctype html>")
-    assert "random weights" in html
+    assert "drawn world" in html
     assert "clip.mp4" in html
     assert html.count("<img ") >= FILM
     assert len(html) < 2_000_000

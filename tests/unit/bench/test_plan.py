@@ -53,11 +53,11 @@ def test_what_was_measured_here_stands_beside_what_is_predicted(
     report: PlanReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_DIRECTORY, str(tmp_path))
-    costs = budget.Costs(cell_s=0.01, token_s=0.05, bend=0.0, word_s=0.1, clips=3)
+    costs = budget.Costs(cell_s=0.04, token_s=0.2, bend=0.0, word_s=0.4, clips=3)
     budget.save(budget.costs_file(tmp_path), budget.key(report.bundle, this_device(), 0), costs)
     measured = plan(demo_bundle(), seconds=60, fps=8).devices[-1]
     assert (measured.device, measured.basis) == ("this machine", "measured")
-    assert measured.scenes[0].vision == pytest.approx(240 * 48 * 0.01)
+    assert measured.scenes[0].vision == pytest.approx(240 * 12 * 0.04)
     assert measured.scenes[0].start is None  # nothing that small is enough
     assert "skips clips" in measured.scenes[0].start_name
 

@@ -1,0 +1,145 @@
+"""The demo model as it is kept: its weights beside this file, the bundle inside the package that is made of them, and its card.
+
+`python -m export.demo.packaged keep CHECKPOINT` takes a training's weights over, `... bundle OUT [--recipe int8]` converts them,
+`... card` writes the card from scores.json, which is the line that `export.demo.evaluate` printed last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from edge.errors import EdgeError
+from edge.model.manifest import MANIFEST, Manifest
+from edge.share import demo_bundle
+from export.convert import convert
+from export.demo.evaluate import FIRST_SEED, table
+from export.recipes import load_recipe
+
+WEIGHTS: Final = Path(__file__).parent / "weights" / "edgeclip-demo"
+RECIPE: Final = "int8"
+NOTE: Final = "a demonstration, trained on a drawn world: of real footage its words mean nothing"
+CARD: Final = demo_bundle().with_name("MODEL.md")
+SCORES: Final = demo_bundle().with_name("scores.json")
+_TEXT: Final = """\
+# The demo model
+
+Qwen3.5's architecture ({parameters:,} parameters: a vision tower, Gated DeltaNet, one layer of gated attention in four), trained from
+nothing on edgeclip's own drawn world. It goes through the converter and the engine that the releases go through, so whether answers
+are right can be measured. It knows pictograms on textures and nothing else; of real footage its words mean nothing.
+Licence: Apache-2.0, as the project; the pictograms' licence is in `world/PICTOGRAMS.md`.
+
+## Scores
+
+Stage {stage}: {clips} held-out clips of {shortest:g} to {longest:g} s, {long} of them of {longest:g} s, encoded as H.264 and read back by the capture path, every frame shown; half of them hold a
+combination of kind, colour and way that training never showed (`novel`). Seeds {first:,} to {last:,} of the split `held_out`. Percent, with
+the interval in which 95 % of the resamples of clips lie. An event is right when sprite, verb, beginning and end are, each time within half
+a second. The last rows are of {checks} of the clips: with falsified input the score must fall, and at once must say what streamed said.
+
+```
+{table}```
+
+Command, for bundles of the recipes named in the first row, made by `python -m export.demo.packaged bundle OUT --recipe NAME`:
+
+```sh
+python -m export.demo.evaluate FP32 INT8 INT4 --stage {stage} --clips {clips} --checks {checks}
+```
+
+Its last line is `scores.json` beside this file; this text is made of it (`python -m export.demo.packaged card`).
+
+## Training
+
+`python -m export.demo.train`, on a processor: stage a 10,835 steps, 1.4 hours of each of two cores of an AMD EPYC with AVX-512; stage b from
+there 16,389 steps, 2.5 hours of each. The course was corrected while it ran: the tower was taught again at the size of key frames, sprites
+were made faster, the moments of key frames and the questions were balanced late. `export/demo/schedule.py` holds what came of it, so
+no one command gives these very weights; the one above gives their scores.
+"""
+
+
+def keep(checkpoint: Path) -> None:
+    """Take over the weights of a training in bfloat16, half of the size, as the releases are stored.
+
+    Args:
+        checkpoint: A directory as `export.demo.train` writes it.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    aside = WEIGHTS.with_name(".aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(checkpoint, aside, ignore=shutil.ignore_patterns("*.safetensors"))
+    weights = load_file(checkpoint / "model.safetensors")
+    narrow = {name: weight.to(torch.bfloat16).contiguous() for name, weight in weights.items()}
+    save_file(narrow, aside / "model.safetensors", metadata={"format": "pt"})
+    shutil.rmtree(WEIGHTS, ignore_errors=True)
+    aside.rename(WEIGHTS)
+
+
+def make(out: Path, recipe: str = RECIPE) -> Path:
+    """Convert the kept weights.
+
+    Args:
+        out: Directory of the bundle; must not exist.
+        recipe: Name of a recipe.
+
+    Raises:
+        EdgeError: OUT exists, or the conversion failed.
+    """
+    return convert(str(WEIGHTS), out, load_recipe(recipe), note=NOTE).bundle.path
+
+
+def card(scores: dict[str, Any]) -> str:
+    """Return the card.
+
+    Args:
+        scores: What `export.demo.evaluate` printed in its last line.
+    """
+    found, lengths = scores["bundles"], [float(length) for length in scores["lengths_s"]]
+    manifest = Manifest.model_validate_json((demo_bundle() / MANIFEST).read_bytes())
+    return _TEXT.format(
+        parameters=manifest.model.parameters,
+        stage=scores["stage"],
+        clips=scores["clips"],
+        shortest=min(lengths),
+        longest=max(lengths),
+        long=scores["lengths_s"][f"{max(lengths):g}"],
+        first=FIRST_SEED,
+        last=FIRST_SEED + scores["clips"] - 1,
+        checks=found[0]["one_shot_differs"][1],
+        table=table(found),
+    )
+
+
+def main() -> None:
+    """Run the command."""
+    args = _arguments().parse_args()
+    try:
+        if args.do == "keep":
+            keep(args.checkpoint)
+        elif args.do == "bundle":
+            make(args.out, args.recipe)
+        else:
+            CARD.write_text(card(json.loads(SCORES.read_bytes())), encoding="utf-8")
+    except EdgeError as error:
+        sys.stderr.write(error.render() + "\n")
+        sys.exit(error.exit_code)
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export.demo.packaged", description=__doc__)
+    does = parser.add_subparsers(dest="do", required=True)
+    kept = does.add_parser("keep", help="take over a training's weights")
+    kept.add_argument("checkpoint", type=Path, help="OUT/checkpoint of export.demo.train")
+    made = does.add_parser("bundle", help="convert the kept weights")
+    made.add_argument("out", type=Path, help="the bundle's directory; must not exist")
+    made.add_argument("--recipe", default=RECIPE)
+    does.add_parser("card", help="write the card of the scores beside it")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
