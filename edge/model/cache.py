@@ -16,7 +16,8 @@ class RoundedRows:
     """The rows of one state.
 
     Nothing is calibrated: a scale follows the largest value that its channel has shown. Where that grows, the rows before
-    are rounded once more, at most a few times in a clip. Whoever returns to a shorter length keeps the wider scale.
+    are rounded once more, at most a few times in a clip. Whoever returns to a point finds the rows before it, and the scales,
+    bit for bit as they were there: else an answer would depend on what was asked before.
 
     Args:
         heads: Key-value heads.
@@ -31,6 +32,28 @@ class RoundedRows:
     def __init__(self, heads: int, rows: int, size: int) -> None:
         self.values: NDArray[np.int8] = np.zeros((1, heads, rows, size), np.int8)
         self.scale: NDArray[np.float32] = np.full((1, heads, 1, size), np.finfo(np.float32).tiny, np.float32)
+        # Of each channel that was widened since the first point: head, channel, scale and values before. None: no point yet.
+        self._widened: list[tuple[int, int, np.float32, NDArray[np.int8]]] | None = None
+
+    def point(self) -> int:
+        """Return the present point, for `go_back`; from the first one on what is rounded once more is remembered."""
+        if self._widened is None:
+            self._widened = []
+        return len(self._widened)
+
+    def go_back(self, point: int) -> bool:
+        """Return to a point; say whether anything had been widened since."""
+        widened = self._widened or []
+        changed = len(widened) > point
+        while len(widened) > point:
+            head, channel, scale, values = widened.pop()
+            self.values[0, head, : len(values), channel] = values
+            self.scale[0, head, 0, channel] = scale
+        return changed
+
+    def forget(self) -> None:
+        """Forget all points."""
+        self._widened = None
 
     def write(self, at: int, rows: NDArray[np.float32]) -> None:
         """Round rows and put them behind the first ``at``, which stay what they are but for another rounding.
@@ -52,5 +75,7 @@ class RoundedRows:
         scale = np.float32(largest * HEADROOM / LARGEST)
         # The arrays are bound to sessions: they are written to, never replaced.
         before = self.values[0, head, :count, channel]
+        if self._widened is not None:
+            self._widened.append((head, channel, self.scale[0, head, 0, channel], before.copy()))
         before[...] = np.rint(before * (self.scale[0, head, 0, channel] / scale))
         self.scale[0, head, 0, channel] = scale

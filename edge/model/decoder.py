@@ -36,13 +36,16 @@ class Mark:
     The rows before the point stay in the arena; ``overwritten`` says that somebody wrote over some of them.
     """
 
-    __slots__ = ("__weakref__", "epoch", "length", "next_pos", "overwritten", "small")
+    __slots__ = ("__weakref__", "epoch", "length", "next_pos", "overwritten", "points", "small")
 
-    def __init__(self, epoch: int, length: int, next_pos: int, small: tuple[NDArray[Any], ...]) -> None:
+    def __init__(
+        self, epoch: int, length: int, next_pos: int, small: tuple[NDArray[Any], ...], points: tuple[int, ...]
+    ) -> None:
         self.epoch = epoch
         self.length = length
         self.next_pos = next_pos
         self.small = small
+        self.points = points
         self.overwritten = False
 
 
@@ -215,7 +218,9 @@ class Arena:
 
     def mark(self) -> Mark:
         """Return the present point."""
-        mark = Mark(self._epoch, self.length, self.next_pos, tuple(state.copy() for state in self._small))
+        small = tuple(state.copy() for state in self._small)
+        points = tuple(cache.point() for _, cache in self._rounded)
+        mark = Mark(self._epoch, self.length, self.next_pos, small, points)
         self._marks.add(mark)
         return mark
 
@@ -237,12 +242,17 @@ class Arena:
         self.check(mark)
         for state, saved in zip(self._small, mark.small, strict=True):
             np.copyto(state, saved)
+        for (_, cache), point in zip(self._rounded, mark.points, strict=True):
+            if cache.go_back(point):
+                self._overwrite(mark.length)  # rows behind it have lost their scales
         self.length, self.next_pos = mark.length, mark.next_pos
 
     def end_epoch(self) -> None:
         """Make every mark so far stale."""
         self._epoch = next(_epochs)
         self._marks.clear()
+        for _, cache in self._rounded:
+            cache.forget()
 
     def need(self, count: int, *, after: Mark | None = None) -> None:
         """Check that ``count`` more tokens fit, after the present point or a mark.
@@ -392,7 +402,8 @@ class Arena:
             session.run_with_iobinding(binding, decoder.shrinking if shrink else None)
         self.length = end
 
-    def _overwrite(self) -> None:
+    def _overwrite(self, length: int | None = None) -> None:
+        """Tell the marks behind a length, the present one unless it is given, that their rows stand no more."""
         for mark in self._marks:
-            if mark.length > self.length:
+            if mark.length > (self.length if length is None else length):
                 mark.overwritten = True

@@ -17,6 +17,7 @@ from edge.model.bundle import Bundle, open_bundle
 from edge.model.engine import Engine, Fork, Sampling, Stream
 from edge.model.manifest import MANIFEST
 from edge.records import Pair, Size
+from edge.share import demo_bundle
 from export.convert import convert
 from export.recipes import load_recipe
 from tests import checkpoints
@@ -97,6 +98,29 @@ def test_questions_of_one_fork_do_not_see_one_another(engine: Engine) -> None:
     first = answer(fork)
     fork.ask("Something else entirely, and longer?", schema=None, max_tokens=30)
     assert answer(fork) == first
+
+
+def test_in_eight_bits_questions_do_not_see_one_another_either() -> None:
+    """Keys and values of a question may widen a scale, by which the clip's own were rounded as well."""
+    with Engine(open_bundle(demo_bundle()), threads=1) as engine, clip(engine, pairs(8)) as stream:
+        assert any(state.scale for state in engine.bundle.manifest.states)
+        fork = stream.fork()
+        shown = fork.show(still())
+
+        def said() -> list[str]:
+            return [
+                place.ask(
+                    f"{ASK} {kind}",
+                    schema=model_schema(kind, seconds=2.0),
+                    max_tokens=150,
+                    sampling=Sampling(temperature=2.0),
+                    seed=seed,
+                ).text
+                for seed, kind in enumerate(("summary", "spatial", "summary", "spatial"))
+                for place in (fork, shown)
+            ]
+
+        assert said() == said()
 
 
 def test_a_still_stays_shown_whatever_is_asked_in_between(engine: Engine) -> None:

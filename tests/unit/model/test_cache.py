@@ -55,6 +55,21 @@ def test_smaller_values_leave_scale_and_rows_alone() -> None:
     np.testing.assert_array_equal(cache.values[:, :, :20], before)
 
 
+def test_who_goes_back_finds_rows_and_scales_bit_for_bit() -> None:
+    cache = RoundedRows(HEADS, ROWS, SIZE)
+    cache.write(0, noise(0, 20))
+    states = []
+    for at, spread in ((20, 3.0), (30, 9.0)):
+        states.append((cache.point(), at, cache.scale.copy(), cache.values[:, :, :at].copy()))
+        cache.write(at, noise(at, 10, spread))
+    cache.write(40, noise(7, 10, 30.0))
+    for point, at, scale, values in reversed(states):
+        assert cache.go_back(point)
+        np.testing.assert_array_equal(cache.scale, scale)
+        np.testing.assert_array_equal(cache.values[:, :, :at], values)
+        assert not cache.go_back(point)  # it is there already
+
+
 def test_arrays_that_a_session_is_bound_to_stay_the_same_memory() -> None:
     cache = RoundedRows(HEADS, ROWS, SIZE)
     values, scale = cache.values, cache.scale
