@@ -36,13 +36,20 @@ class RoundedRows:
         self._widened: list[tuple[int, int, np.float32, NDArray[np.int8]]] | None = None
 
     def point(self) -> int:
-        """Return the present point, for `go_back`; from the first one on what is rounded once more is remembered."""
+        """Return the present point, for `go_back`: how often a channel was widened since the first one.
+
+        From then on the column of each channel that is widened is kept, one byte a row; going back lets go of it.
+        """
         if self._widened is None:
             self._widened = []
         return len(self._widened)
 
     def go_back(self, point: int) -> bool:
-        """Return to a point; say whether anything had been widened since."""
+        """Return to a point of `point`: undo what was widened since, the last first.
+
+        Returns:
+            Whether there was anything. If so, rows behind the point no longer have the scales that they were rounded by.
+        """
         widened = self._widened or []
         changed = len(widened) > point
         while len(widened) > point:

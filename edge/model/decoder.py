@@ -31,7 +31,7 @@ _epochs = itertools.count()
 
 
 class Mark:
-    """A point in an arena to which it can return: a length, a position and a copy of the small states.
+    """A point in an arena to which it can return: a length, a position, a copy of the small states, and a point of each cache.
 
     The rows before the point stay in the arena; ``overwritten`` says that somebody wrote over some of them.
     """
@@ -244,7 +244,7 @@ class Arena:
             np.copyto(state, saved)
         for (_, cache), point in zip(self._rounded, mark.points, strict=True):
             if cache.go_back(point):
-                self._overwrite(mark.length)  # rows behind it have lost their scales
+                self._overwrite(mark.length)  # rows behind it have lost the scales that they were rounded by
         self.length, self.next_pos = mark.length, mark.next_pos
 
     def end_epoch(self) -> None:

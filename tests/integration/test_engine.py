@@ -123,6 +123,27 @@ def test_in_eight_bits_questions_do_not_see_one_another_either() -> None:
         assert said() == said()
 
 
+def test_rows_that_have_lost_their_scales_are_not_gone_back_to() -> None:
+    rng = np.random.default_rng(0)
+    with Engine(open_bundle(demo_bundle()), threads=1) as engine:
+        decoder = engine.parts.decoder
+        arena = decoder.arena(64)
+
+        def append(spread: float) -> None:
+            embeds = spread * rng.standard_normal((8, decoder.manifest.text.hidden)).astype(np.float32)
+            places = np.tile(np.arange(arena.length, arena.length + 8), (3, 1))
+            arena.prefill(embeds, places, arena.length + 8, logits=False)
+
+        append(0.01)
+        near = arena.mark()
+        append(1.0)
+        far = arena.mark()
+        arena.rewind(far)
+        assert (near.overwritten, far.overwritten) == (False, False)
+        arena.rewind(near)  # nothing is written, and yet
+        assert (near.overwritten, far.overwritten) == (False, True)
+
+
 def test_a_still_stays_shown_whatever_is_asked_in_between(engine: Engine) -> None:
     fork = clip(engine, pairs(4)).fork()
     near, far = fork.show(still(seed=1)), fork.show(still(seed=2))
