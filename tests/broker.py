@@ -59,16 +59,17 @@ def eventually(
     """
     deadline = time.monotonic() + within_s
     before = progress()
-    began = time.monotonic()
-    while not condition():
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
         if (now := progress()) != before:
             before, deadline = now, time.monotonic() + within_s
         if time.monotonic() > deadline:
             message = f"not within {within_s} s: {what}"
             raise AssertionError(message)
         # Looking is work too, and must leave the machine to what is waited for.
-        time.sleep(max(0.01, 4 * (time.monotonic() - began)))
-        began = time.monotonic()
+        time.sleep(min(0.25, max(0.01, 4 * (time.monotonic() - began))))
 
 
 @dataclass(frozen=True, slots=True)
