@@ -13,8 +13,9 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +59,13 @@ class Results:
 
 
 def examine(
-    engine: Engine, stage: Stage, *, clips: int, checks: int, seconds: float | None = None
+    engine: Engine,
+    stage: Stage,
+    *,
+    clips: int,
+    checks: int,
+    seconds: float | None = None,
+    progress: Callable[[int], None] = lambda _done: None,
 ) -> Results:
     """Examine one bundle.
 
@@ -68,6 +75,7 @@ def examine(
         clips: How many.
         checks: How many of them are also shown at once, and falsified.
         seconds: Length of the clips; None as the stage has it.
+        progress: Told after each clip how many are done.
     """
     found = Results(engine.bundle.manifest.recipe.name, falsified={way: [] for way in FALSE})
     before: Film | None = None
@@ -93,6 +101,7 @@ def examine(
                 answer = exam.take(engine, shown, way, other=other)
                 found.falsified[way].append(exam.mark(shown, answer))
         before = shown
+        progress(number + 1)
     return found
 
 
@@ -170,7 +179,20 @@ def main() -> None:
 def _examined(args: argparse.Namespace) -> Iterator[Results]:
     for path in args.bundle:
         with Engine(open_bundle(path), threads=args.threads) as engine:
-            yield examine(engine, args.stage, clips=args.clips, checks=args.checks, seconds=args.seconds)
+            yield examine(
+                engine,
+                args.stage,
+                clips=args.clips,
+                checks=args.checks,
+                seconds=args.seconds,
+                progress=partial(_progress, path.name, args.clips),
+            )
+
+
+def _progress(name: str, clips: int, done: int) -> None:
+    """Write over the line of the clip before, and end the line with the last clip."""
+    sys.stderr.write(f"\r{name}: {done} of {clips} clips" + ("\n" if done == clips else ""))
+    sys.stderr.flush()
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import EdgeError
+from edge.errors import CheckpointError, EdgeError
 from edge.model.manifest import MANIFEST, Manifest
 from edge.share import demo_bundle
 from export.convert import convert
@@ -21,6 +21,8 @@ from export.demo.evaluate import FIRST_SEED, table
 from export.recipes import load_recipe
 
 WEIGHTS: Final = Path(__file__).parent / "weights" / "edgeclip-demo"
+ORIGIN: Final = WEIGHTS.with_name("README.md")
+"""Licence, training and purpose of the weights; to be changed with them."""
 RECIPE: Final = "int8"
 NOTE: Final = "a demonstration, trained on a drawn world: of real footage its words mean nothing"
 CARD: Final = demo_bundle().with_name("MODEL.md")
@@ -35,7 +37,7 @@ Licence: Apache-2.0, as the project; the pictograms' licence is in `world/PICTOG
 
 ## Scores
 
-Stage {stage}: {clips} held-out clips of {shortest:g} to {longest:g} s, {long} of them of {longest:g} s, encoded as H.264 and read back by the capture path, every frame shown; half of them hold a
+Stage {stage}: {clips} held-out clips of {shortest:g} to {longest:g} s, {long} of them of {longest:g} s, encoded as H.264 and read back by the capture path, every frame shown; {novel} hold a
 combination of kind, colour and way that training never showed (`novel`). Seeds {first:,} to {last:,} of the split `held_out`. Percent, with
 the interval in which 95 % of the resamples of clips lie. An event is right when sprite, verb, beginning and end are, each time within half
 a second. The last rows are of {checks} of the clips: with falsified input the score must fall, and at once must say what streamed said.
@@ -50,13 +52,6 @@ python -m export.demo.evaluate FP32 INT8 INT4 --stage {stage} --clips {clips} --
 ```
 
 Its last line is `scores.json` beside this file; this text is made of it (`python -m export.demo.packaged card`).
-
-## Training
-
-`python -m export.demo.train`, on a processor: stage a 10,835 steps, 1.4 hours of each of two cores of an AMD EPYC with AVX-512; stage b from
-there 16,389 steps, 2.5 hours of each. The course was corrected while it ran: the tower was taught again at the size of key frames, sprites
-were made faster, the moments of key frames and the questions were balanced late. `export/demo/schedule.py` holds what came of it, so
-no one command gives these very weights; the one above gives their scores.
 """
 
 
@@ -65,10 +60,19 @@ def keep(checkpoint: Path) -> None:
 
     Args:
         checkpoint: A directory as `export.demo.train` writes it.
+
+    Raises:
+        CheckpointError: There is none.
     """
     import torch
     from safetensors.torch import load_file, save_file
 
+    if not (checkpoint / "model.safetensors").is_file():
+        raise CheckpointError(
+            f"{checkpoint} holds no checkpoint",
+            evidence=["model.safetensors is missing"],
+            next_step="Give the directory `checkpoint` of a training: python -m export.demo.train OUT --stage b",
+        )
     aside = WEIGHTS.with_name(".aside")
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(checkpoint, aside, ignore=shutil.ignore_patterns("*.safetensors"))
@@ -97,20 +101,28 @@ def card(scores: dict[str, Any]) -> str:
 
     Args:
         scores: What `export.demo.evaluate` printed in its last line.
+
+    Returns:
+        Markdown, with what `ORIGIN` says of the weights at its end.
     """
     found, lengths = scores["bundles"], [float(length) for length in scores["lengths_s"]]
     manifest = Manifest.model_validate_json((demo_bundle() / MANIFEST).read_bytes())
-    return _TEXT.format(
-        parameters=manifest.model.parameters,
-        stage=scores["stage"],
-        clips=scores["clips"],
-        shortest=min(lengths),
-        longest=max(lengths),
-        long=scores["lengths_s"][f"{max(lengths):g}"],
-        first=FIRST_SEED,
-        last=FIRST_SEED + scores["clips"] - 1,
-        checks=found[0]["one_shot_differs"][1],
-        table=table(found),
+    return (
+        _TEXT.format(
+            parameters=manifest.model.parameters,
+            stage=scores["stage"],
+            clips=scores["clips"],
+            shortest=min(lengths),
+            longest=max(lengths),
+            long=scores["lengths_s"][f"{max(lengths):g}"],
+            novel=found[0]["novel_clips"],
+            first=FIRST_SEED,
+            last=FIRST_SEED + scores["clips"] - 1,
+            checks=found[0]["one_shot_differs"][1],
+            table=table(found),
+        )
+        + "\n"
+        + ORIGIN.read_text(encoding="utf-8").partition("\n\n")[2]  # without its title
     )
 
 
@@ -120,13 +132,28 @@ def main() -> None:
     try:
         if args.do == "keep":
             keep(args.checkpoint)
+            written = WEIGHTS
         elif args.do == "bundle":
-            make(args.out, args.recipe)
+            written = make(args.out, args.recipe)
         else:
-            CARD.write_text(card(json.loads(SCORES.read_bytes())), encoding="utf-8")
+            CARD.write_text(card(_scores()), encoding="utf-8")
+            written = CARD
     except EdgeError as error:
         sys.stderr.write(error.render() + "\n")
         sys.exit(error.exit_code)
+    sys.stdout.write(f"{written}\n")
+
+
+def _scores() -> dict[str, Any]:
+    try:
+        scores: dict[str, Any] = json.loads(SCORES.read_bytes())
+    except (OSError, ValueError) as error:
+        raise EdgeError(
+            f"there are no scores in {SCORES}",
+            evidence=[str(error)],
+            next_step="Write the last line of export.demo.evaluate there.",
+        ) from error
+    return scores
 
 
 def _arguments() -> argparse.ArgumentParser:

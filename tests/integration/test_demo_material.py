@@ -11,6 +11,7 @@ import pytest
 
 from edge.demo import video
 from edge.demo.world import frames, truth
+from edge.errors import CheckpointError
 from edge.model.bundle import open_bundle
 from edge.share import demo_bundle, demo_clip
 from export.demo import packaged
@@ -51,6 +52,14 @@ def test_the_card_is_that_of_the_scores() -> None:
     scores = json.loads(packaged.SCORES.read_bytes())
     assert packaged.CARD.read_text(encoding="utf-8") == packaged.card(scores)
     assert [each["recipe"] for each in scores["bundles"]] == ["fp32", "int8", "int4"]
+
+
+def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path) -> None:
+    before = sorted(packaged.WEIGHTS.iterdir())
+    with pytest.raises(CheckpointError, match="holds no checkpoint") as caught:
+        packaged.keep(tmp_path)
+    assert "export.demo.train" in caught.value.next_step
+    assert sorted(packaged.WEIGHTS.iterdir()) == before
 
 
 def test_the_generator_draws_the_video() -> None:
