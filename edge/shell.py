@@ -9,13 +9,18 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge.answer.report import ClipReport, Counts, Memory, Seconds, Video
 from edge.config import DeviceSettings, cache_directory
 from edge.errors import EmptyVideoError
 from edge.messages import Answer, clip_id
-from edge.records import ALL, ClipPlan, ClipStats, Pair, Prompt
+from edge.records import ALL, ClipPlan, ClipStats, Pair, Prompt, Size, Still
+
+if TYPE_CHECKING:  # what decodes and computes is loaded when it is needed, not for --help
+    from edge.host.sensors import AnonymousPeak
+    from edge.pipeline import ClipJob
+    from edge.thrift import Thrift
 
 _GROUP = 8  # pairs given to the model at once: enough for its batches, little to hold (2.4 MiB at 256 x 192)
 
@@ -78,7 +83,7 @@ def look(
         ModelError: The engine failed.
     """
     from edge.capture.file import FileClip
-    from edge.host.sensors import AnonymousPeak, clock_synced, peak_rss_mib
+    from edge.host.sensors import AnonymousPeak, peak_rss_mib
     from edge.model.bundle import open_bundle
     from edge.model.engine import Engine
     from edge.model.preprocess import scale, video_size
@@ -108,18 +113,6 @@ def look(
         load_begun = time.monotonic()
         with Engine(bundle, threads=request.threads, cache=cache_directory()) as engine:
             loading_s += time.monotonic() - load_begun
-            device = DeviceSettings().id
-            plan = ClipPlan(
-                camera="file",
-                seq=0,
-                clip_id=clip_id(device, "file", _identity(request), 0),
-                t_start=datetime.now(UTC),
-                clock_synced=clock_synced(),
-                seconds=request.seconds,
-                fps=request.fps,
-                size=clip.size,
-                source_size=clip.source_size,
-            )
             thrift = Thrift(bundle, threads=request.threads)
             expected = _expected_pairs(request, clip.duration_s)
             offered: Iterable[Pair] = clip.pairs()
@@ -130,62 +123,103 @@ def look(
                 within_s = request.budget * clip.stats().seconds - spent_s
                 share = thrift.share(held, prompts, size=clip.size, grid=expected, within_s=within_s)
                 offered, prompts, effort = share.pairs, share.prompts, share.effort
+            device = DeviceSettings().id
+            plan = _plan(request, device, clip.size, clip.source_size)
             job = ClipJob(engine, device=device, plan=plan, prompts=prompts, effort=effort)
-            watcher.begin("watch", expected)
-            pairs = 0
-            for group in _groups(offered):
-                job.push(group)
-                if on_pairs is not None:
-                    on_pairs(group)
-                thrift.tick()
-                pairs += len(group)
-                watcher.step(group[-1].index + 1)
-                memory.sample()
+            run = _Run(job, thrift, watcher, memory)
+            run.watch(offered, expected, on_pairs)
             stats = clip.stats()
-            if not pairs or job.stream is None:
+            if job.stream is None:
                 raise EmptyVideoError(
                     f"{request.video} holds no picture from {request.start_s:g} s on",
                     next_step="Give a smaller --start, or another video.",
                 )
-            answers = []
-            written: list[int] = []
-
-            def count(token: int) -> None:
-                written.append(token)
-                thrift.tick()
-                watcher.step(len(written))
-
-            finish = job.finish(stats, on_token=count, still=clip.still)
-            for prompt in prompts:
-                written.clear()
-                watcher.begin(prompt.name, prompt.max_tokens)
-                answers.append(thrift.told(next(finish)))
-                memory.sample()
-            thrift.remember(answers)
+            answers = run.answer(prompts, stats, clip.still)
+            video = Video(
+                path=str(request.video),
+                seconds=None if clip.duration_s is None else round(clip.duration_s, 3),
+                start=request.start_s,
+                end=round(request.start_s + stats.seconds, 3),
+                width=clip.source_size.width,
+                height=clip.source_size.height,
+            )
+            timing = job.stream.timing
+            seconds = Seconds(
+                load=round(loading_s, 3),
+                video=round(stats.decode_s, 3),
+                vision=round(timing.vision_s, 3),
+                prefill=round(_prefill_s(answers, timing.prefill_s), 3),
+                text=round(sum(answer.provenance.latency.decode for answer in answers), 3),
+                total=round(time.monotonic() - begun, 3),
+            )
             return _report(
                 request,
                 answers,
                 stats,
                 damaged=clip.damaged,
-                video=Video(
-                    path=str(request.video),
-                    seconds=None if clip.duration_s is None else round(clip.duration_s, 3),
-                    start=request.start_s,
-                    end=round(request.start_s + stats.seconds, 3),
-                    width=clip.source_size.width,
-                    height=clip.source_size.height,
-                ),
-                tokens_video=job.stream.timing.tokens,
-                seconds=Seconds(
-                    load=round(loading_s, 3),
-                    video=round(stats.decode_s, 3),
-                    vision=round(job.stream.timing.vision_s, 3),
-                    prefill=round(_prefill_s(answers, job.stream.timing.prefill_s), 3),
-                    text=round(sum(answer.provenance.latency.decode for answer in answers), 3),
-                    total=round(time.monotonic() - begun, 3),
-                ),
+                video=video,
+                tokens_video=timing.tokens,
+                seconds=seconds,
                 memory=Memory(peak_mib=round(peak_rss_mib(), 1), anonymous_mib=round(memory.peak_mib, 1)),
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One clip's way through the model, and who is told of it."""
+
+    job: ClipJob
+    thrift: Thrift
+    watcher: Watcher
+    memory: AnonymousPeak
+
+    def watch(
+        self, offered: Iterable[Pair], expected: int, on_pairs: Callable[[Sequence[Pair]], None] | None
+    ) -> None:
+        """Show the pairs to the model as they come; ``expected`` stand on the clip's grid."""
+        self.watcher.begin("watch", expected)
+        for group in _groups(offered):
+            self.job.push(group)
+            if on_pairs is not None:
+                on_pairs(group)
+            self.thrift.tick()
+            self.watcher.step(group[-1].index + 1)
+            self.memory.sample()
+
+    def answer(self, prompts: Sequence[Prompt], stats: ClipStats, still: Still | None) -> list[Answer]:
+        """Ask what there is to ask, in order."""
+        answers: list[Answer] = []
+        written: list[int] = []
+
+        def count(token: int) -> None:
+            written.append(token)
+            self.thrift.tick()
+            self.watcher.step(len(written))
+
+        finish = self.job.finish(stats, on_token=count, still=still)
+        for prompt in prompts:
+            written.clear()
+            self.watcher.begin(prompt.name, prompt.max_tokens)
+            answers.append(self.thrift.told(next(finish)))
+            self.memory.sample()
+        self.thrift.remember(answers)
+        return answers
+
+
+def _plan(request: Request, device: str, size: Size, source_size: Size) -> ClipPlan:
+    from edge.host.sensors import clock_synced
+
+    return ClipPlan(
+        camera="file",
+        seq=0,
+        clip_id=clip_id(device, "file", _identity(request), 0),
+        t_start=datetime.now(UTC),
+        clock_synced=clock_synced(),
+        seconds=request.seconds,
+        fps=request.fps,
+        size=size,
+        source_size=source_size,
+    )
 
 
 def _report(

@@ -187,54 +187,86 @@ def choose(
         with stage(f"{_EXACT}: answering about {len(shown)} clips") as progress:
             expected.answer(progress)
         shutil.rmtree(exact.path)
-        tried: dict[str, tuple[Converted, Loss]] = {}
-
-        def loss_of(recipe: Recipe) -> Loss:
-            found = made(recipe)
-            with stage(f"{recipe.name}: comparing") as progress:
-                tried[recipe.name] = found, expected.loss(found.bundle, progress)
-            return tried[recipe.name][1]
-
-        taken, reason = FALLBACK, ""
-        for recipe in ranked:
-            loss = loss_of(recipe)
-            if loss.kl_mean <= max_kl:
-                taken = recipe.name
-                reason = f"{taken} is taken: its mean KL of {loss.kl_mean:.2g} nats is at most {max_kl:g}"
-                break
-            held_to = tried[FALLBACK][1] if FALLBACK in tried else loss_of(load_recipe(FALLBACK))
-            if np.isfinite(loss.error) and loss.error <= FACTOR * held_to.error:
-                taken = recipe.name
-                times = f"{loss.error / held_to.error:.2f} times that of {FALLBACK}"
-                reason = f"{taken} is taken: its logit error is {times}, at most {FACTOR:g}"
-                break
-            shutil.rmtree(tried[recipe.name][0].bundle.path)
-        fell_back = bool(ranked) and not reason
-        if not ranked:
-            loss_of(load_recipe(FALLBACK))
-            reason = f"{FALLBACK} is taken: no other was asked for"
-        elif fell_back:
-            names = ", ".join(recipe.name for recipe in ranked)
-            reason = (
-                f"falls back to {FALLBACK} (eight bits in blocks): {names} lost more than {max_kl:g} nats, and had more"
-                f" than {FACTOR:g} times its logit error"
-            )
+        trials = _Trials(made, expected, stage)
+        taken, reason = _first_close_enough(ranked, trials, max_kl)
+        found = trials.converted(taken)
         choice = Choice(
             recipe=taken,
             reason=reason,
-            fell_back=fell_back,
+            fell_back=bool(ranked) and taken == FALLBACK,
             max_kl=max_kl,
             candidates=tuple(recipe.name for recipe in ranked),
-            losses=tuple(loss for _, loss in tried.values()),
+            losses=trials.losses,
             clips=tuple(clip.name for clip in shown),
             frames=sum(len(clip.frames) for clip in shown),
             seconds=round(time.monotonic() - begun, 1),
         )
-        found = tried[taken][0]
         report = parity.strict_json(choice.dump(), indent=1)
         (found.bundle.path / CHOICE).write_text(f"{report}\n", encoding="utf-8")
         aside.publish(found.bundle.path)
     return Converted(Bundle(out, found.bundle.manifest, found.bundle.hash), found.unexpected), choice
+
+
+def _first_close_enough(ranked: Sequence[Recipe], trials: _Trials, max_kl: float) -> tuple[str, str]:
+    """Return the name of the recipe to take, and why. Each is tried only where none before it will do."""
+    for recipe in ranked:
+        loss = trials.loss(recipe)
+        if loss.kl_mean <= max_kl:
+            return (
+                recipe.name,
+                f"{recipe.name} is taken: its mean KL of {loss.kl_mean:.2g} nats is at most {max_kl:g}",
+            )
+        held_to = trials.loss(load_recipe(FALLBACK))
+        if np.isfinite(loss.error) and loss.error <= FACTOR * held_to.error:
+            times = f"{loss.error / held_to.error:.2f} times that of {FALLBACK}"
+            return recipe.name, f"{recipe.name} is taken: its logit error is {times}, at most {FACTOR:g}"
+        trials.drop(recipe)
+    trials.loss(load_recipe(FALLBACK))
+    if not ranked:
+        return FALLBACK, f"{FALLBACK} is taken: no other was asked for"
+    names = ", ".join(recipe.name for recipe in ranked)
+    return FALLBACK, (
+        f"falls back to {FALLBACK} (eight bits in blocks): {names} lost more than {max_kl:g} nats, and had more"
+        f" than {FACTOR:g} times its logit error"
+    )
+
+
+class _Trials:
+    """Bundles of recipes that were tried, and what each loses.
+
+    Args:
+        convert: Makes the bundle of a recipe.
+        expected: What the float32 weights say.
+        stage: Hears of every comparison.
+    """
+
+    def __init__(self, convert: Callable[[Recipe], Converted], expected: _Expected, stage: Stage) -> None:
+        self._convert = convert
+        self._expected = expected
+        self._stage = stage
+        self._made: dict[str, Converted] = {}
+        self._losses: dict[str, Loss] = {}
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Of all that were tried, in their order."""
+        return tuple(self._losses.values())
+
+    def loss(self, recipe: Recipe) -> Loss:
+        """Return what a recipe loses; it is converted and compared where it was not yet."""
+        if recipe.name not in self._losses:
+            self._made[recipe.name] = found = self._convert(recipe)
+            with self._stage(f"{recipe.name}: comparing") as progress:
+                self._losses[recipe.name] = self._expected.loss(found.bundle, progress)
+        return self._losses[recipe.name]
+
+    def converted(self, name: str) -> Converted:
+        """Return the bundle of a recipe that was tried and not dropped."""
+        return self._made[name]
+
+    def drop(self, recipe: Recipe) -> None:
+        """Remove the bundle of a recipe; what it loses is still known."""
+        shutil.rmtree(self._made.pop(recipe.name).bundle.path)
 
 
 class _Expected:
