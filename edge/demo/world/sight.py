@@ -81,8 +81,8 @@ def sights(scene: Scene, tick: int) -> tuple[Sight, ...]:
 def standings(scene: Scene, tick: int, seen: tuple[Sight, ...]) -> tuple[Standing, ...]:
     """Return how the sprites that are seen stand to each other, at most one thing for each pair and its nearness.
 
-    ``carrying`` and ``behind`` come first; whoever is clear to one side is ``left of`` or ``right of``; the rest is
-    ``above`` or ``below``. Pairs that touch nearly are ``next to`` each other as well.
+    ``carrying`` and ``behind`` come first; the rest is ``left of`` or ``right of`` where the boxes are farther apart, or overlap less,
+    across than down, and else ``above`` or ``below``. Pairs that touch nearly are ``next to`` each other as well.
     """
     tick %= scene.ticks
     where = places(scene)
@@ -97,8 +97,9 @@ def standings(scene: Scene, tick: int, seen: tuple[Sight, ...]) -> tuple[Standin
             found.append(Standing(back.label, "behind", front.label))
             continue
         (x1, y1, x2, y2), (u1, v1, u2, v2) = one.box, other.box
-        if x2 <= u1 or u2 <= x1:
-            relation = "left of" if x2 <= u1 else "right of"
+        across, down = max(x1, u1) - min(x2, u2), max(y1, v1) - min(y2, v2)
+        if across * scene.size.width > down * scene.size.height:
+            relation = "left of" if x1 + x2 < u1 + u2 else "right of"
         else:
             relation = "above" if y1 + y2 < v1 + v2 else "below"
         found.append(Standing(one.label, relation, other.label))

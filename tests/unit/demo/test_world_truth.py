@@ -233,13 +233,38 @@ def test_relations_agree_with_the_boxes() -> None:
             for relation in true.relations(tick):
                 (x1, y1, x2, y2), (u1, v1, u2, v2) = boxes[relation.subject], boxes[relation.object]
                 kinds.add(relation.relation)
+                across = (max(x1, u1) - min(x2, u2)) * true.scene.size.width
+                down = (max(y1, v1) - min(y2, v2)) * true.scene.size.height
                 assert {
-                    "left of": x2 <= u1,
-                    "right of": u2 <= x1,
-                    "above": y1 + y2 < v1 + v2,
-                    "below": y1 + y2 >= v1 + v2,
+                    "left of": across > down and x1 + x2 < u1 + u2,
+                    "right of": across > down and x1 + x2 >= u1 + u2,
+                    "above": across <= down and y1 + y2 < v1 + v2,
+                    "below": across <= down and y1 + y2 >= v1 + v2,
                 }.get(relation.relation, True)
     assert kinds >= {"left of", "right of", "above", "below", "behind", "carrying", "next to"}
+
+
+def test_what_is_far_above_and_a_little_to_the_left_is_above() -> None:
+    """A person would not call it left of the other, however clear to that side it is."""
+    scene = plain(0, "b")
+
+    def stands(colour: str, across: float, down: float) -> Sprite:
+        return Sprite(
+            "square",
+            colour,
+            "none",
+            0.2,
+            (Key(0.0, across, down), Key(1e3, across, down)),
+        )
+
+    upper, lower, beside = stands("red", 0.2, 0.15), stands("green", 0.4, 0.8), stands("white", 0.8, 0.75)
+    found = truth(replace(scene, sprites=(upper, lower, beside))).relations(0)
+    said = {(each.subject, each.relation, each.object) for each in found}
+    assert said == {
+        ("green square", "below", "red square"),
+        ("green square", "left of", "white square"),
+        ("red square", "left of", "white square"),
+    }
 
 
 def test_a_cell_names_what_lies_in_it() -> None:
