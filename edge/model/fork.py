@@ -14,9 +14,9 @@ from edge.model.decoder import Arena, Decoder, Mark
 from edge.model.generate import Finish, budget, generate
 from edge.model.grammar import Grammars
 from edge.model.layout import Piece, merged_grid, question_ids, text_piece, timestamp, vision_piece
-from edge.model.manifest import Manifest, Pixels
+from edge.model.manifest import Manifest
 from edge.model.pages import Turns
-from edge.model.preprocess import image_size, scale
+from edge.model.preprocess import scale, still_size
 from edge.model.sampling import Sampling
 from edge.model.tokenizer import Tokenizer
 from edge.model.vision import VisionTower
@@ -139,7 +139,7 @@ class Fork:
         """
         parts, manifest = self._parts, self._parts.manifest
         self._arena.check(self._mark)
-        size = image_size(Size(*image.shape[:2]), _limits(manifest, tokens), manifest.vision)
+        size = still_size(Size(*image.shape[:2]), manifest, tokens)
         still = scale(image, size)
         stamp = "" if time_s is None else timestamp(time_s, manifest)
         before = parts.tokenizer.encode(self._text + stamp)
@@ -244,13 +244,3 @@ class Fork:
             self._mark = self._arena.mark()
         else:
             self._arena.rewind(self._mark)
-
-
-def _limits(manifest: Manifest, tokens: int | None) -> Pixels:
-    """Return the model's limits for images, narrowed to so many tokens."""
-    limits = manifest.image_pixels
-    if tokens is None:
-        return limits
-    cell = manifest.vision.patch_size * manifest.vision.merge_size
-    most = min(limits.maximum, max(tokens, 1) * cell * cell)
-    return Pixels(minimum=min(limits.minimum, most), maximum=most)

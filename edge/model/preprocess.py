@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.errors import VideoError
-from edge.model.manifest import Pixels, Vision
+from edge.model.manifest import Manifest, Pixels, Vision
 from edge.records import Size
 
 ASPECT_MAX = 200  # transformers 5.23.0, smart_resize: more is refused
@@ -65,6 +65,25 @@ def image_size(source: Size, pixels: Pixels, vision: Vision) -> Size:
     """
     _check_aspect(source.height, source.width)
     return _fit(source.height, source.width, _factor(vision), pixels, frames=1, counted=1)
+
+
+def still_size(source: Size, manifest: Manifest, tokens: int | None = None) -> Size:
+    """Return the size at which a still is shown of which at most so many tokens are wanted.
+
+    Args:
+        source: Of the picture.
+        manifest: The bundle's, with the model's limits for images.
+        tokens: At most so many for the picture; None: as many as the model's limits allow.
+
+    Raises:
+        VideoError: One side is more than 200 times the other.
+    """
+    limits = manifest.image_pixels
+    if tokens is not None:
+        cell = manifest.vision.patch_size * manifest.vision.merge_size
+        most = min(limits.maximum, max(tokens, 1) * cell * cell)
+        limits = Pixels(minimum=min(limits.minimum, most), maximum=most)
+    return image_size(source, limits, manifest.vision)
 
 
 def scale(rgb: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
