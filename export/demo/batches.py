@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge.capture.gate import Gate
 from edge.capture.keyframe import KeyFrames
+from edge.config import AnswerSettings
 from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
 from edge.demo.world.place import places
@@ -23,24 +24,28 @@ from edge.demo.world.sight import CELL, LISTED
 from edge.demo.world.truth import retold
 from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
 from edge.model.manifest import MANIFEST, TOKENIZER, Manifest
-from edge.model.preprocess import patchify
+from edge.model.preprocess import patchify, still_size
 from edge.model.tokenizer import Tokenizer
 from edge.records import Size
 from export.demo.codec import round_trip
 from export.demo.crowd import crowd
-from export.demo.labels import FPS, PAIR_CLASSES, cell_labels, pair_labels, pair_time, still_labels
-from export.demo.lessons import Lesson, lessons
+from export.demo.labels import CAMERA, FPS, PAIR_CLASSES, cell_labels, pair_labels, pair_time, still_labels
+from export.demo.lessons import NUMBERS, Lesson, lessons
 from export.demo.schedule import Plan
 
 CODED_SHARE: Final = 0.5
 """Of the clips go through the video encoder, as all do in use."""
-STILL: Final = Size(224, 288)
-"""Of key frames: what the model's limit on images makes of a camera's picture of 4 : 3."""
 _CHOSEN: Final = 0.7
 """Of key frames show the moment that the service would choose: somebody has just come and still moves, nearly always. At a
 moment drawn by chance next to nothing moves, and where all stands, the clip's end tells as much as the key frame."""
 _THRESHOLDS: Final = (0.25, 0.5, 1.0, 1.0, 1.5)
+_NUMBERS: Final = frozenset(NUMBERS)
 _TRIES: Final = 200
+_NUMBER: Final = 0.3
+"""Weight of a time or a side beside a word: there are more of them, and the last step of each can only be guessed, while how
+two things stand to each other is one word."""
+_SHORTER: Final = 0.25
+"""A token of an answer of n weighs n to minus this: a box must not drown in JSON, nor a "yes" in boxes."""
 _CROWDS: Final = 6  # so much more costs a token of a clip than one of a crowd
 
 
@@ -83,12 +88,14 @@ class Asked:
         owner: int64, shape (Q,): the clip that a question is about; the shortest question comes first.
         ids: int64, shape (Q, S): question, answer, end of turn, padding.
         lengths: int64, shape (Q, 2): tokens of the question, and of the question with its answer and the end of turn.
+        weights: float32, shape (Q, S): of each token in what is learnt; 0 outside of the answers.
     """
 
     shown: bool
     owner: NDArray[np.int64]
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +160,17 @@ class Layout:
 
     Args:
         directory: Holds the bundle's manifest.json and tokenizer.json.
+
+    Attributes:
+        still: Size at which the service shows a camera's key frame.
     """
 
     def __init__(self, directory: Path) -> None:
         self.manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
         self.tokenizer = Tokenizer(directory / TOKENIZER, self.manifest.tokens)
+        used = range(self.manifest.tokens.vocab_used)
+        self._numeric = np.array([self.tokenizer.decode([token]) in _NUMBERS for token in used])
+        self.still = still_size(CAMERA, self.manifest, AnswerSettings().key_frame_tokens)
 
     def question(self, lesson: Lesson) -> tuple[list[int], list[int]]:
         """Return the ids of a question, and of its answer with the end of turn."""
@@ -230,9 +243,12 @@ class Layout:
         lengths = np.array([(len(asked), len(asked) + len(said)) for _, asked, said in spelt], np.int64)
         lengths = lengths.reshape(-1, 2)
         ids = np.full((len(spelt), int(lengths.max(initial=0))), self.manifest.tokens.eos[1], np.int64)
-        for row, (_, asked, said) in zip(ids, spelt, strict=True):
-            row[: len(asked) + len(said)] = [*asked, *said]
-        return Asked(shown, np.array([owner for owner, _, _ in spelt], np.int64), ids, lengths)
+        weights = np.zeros(ids.shape, np.float32)
+        for row, weight, (_, asked, said) in zip(ids, weights, spelt, strict=True):
+            end = len(asked) + len(said)
+            row[:end] = [*asked, *said]
+            weight[len(asked) : end] = np.where(self._numeric[said], _NUMBER, 1.0) * len(said) ** -_SHORTER
+        return Asked(shown, np.array([owner for owner, _, _ in spelt], np.int64), ids, lengths, weights)
 
     def batch(self, clips: list[Clip]) -> Batch:
         """Put clips of one size together, of which the same pairs are shown."""
@@ -264,11 +280,13 @@ class Source:
         layout: Directory of the manifest and the tokenizer.
         stage: The world's stage.
         seed: Of the training.
+        rank: Of the learning process: each has clips of its own, of the same lengths as the others', so that none waits for another.
     """
 
     layout: Path
     stage: Stage
     seed: int
+    rank: int = 0
 
 
 _layouts: dict[Path, Layout] = {}  # once a process
@@ -287,31 +305,31 @@ def make(source: Source, number: int, plan: Plan) -> Batch:
     """Make a batch; it depends on nothing but the arguments."""
     if source.layout not in _layouts:
         _layouts[source.layout] = Layout(source.layout)
+    layout = _layouts[source.layout]
     draw = make_crowd if plan.phase.seeing else make_clip
     count = plan.clips * _CROWDS if plan.phase.seeing else plan.clips
     if plan.phase.seeing and plan.still:
-        count = max(1, count * cells_of(source.stage) // _cells(STILL))
-    rngs = [np.random.default_rng([source.seed, number, index]) for index in range(count)]
-    return _layouts[source.layout].batch([draw(source, plan, rng) for rng in rngs])
+        count = max(1, count * cells_of(source.stage) // _cells(layout.still))
+    rngs = [np.random.default_rng([source.seed, source.rank, number, index]) for index in range(count)]
+    return layout.batch([draw(source.stage, plan, rng, layout.still) for rng in rngs])
 
 
-def make_crowd(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
-    """Draw pairs that have nothing to do with each other."""
-    size = STILL if plan.still else None
-    scene = crowd(int(rng.integers(2**62)), source.stage, plan.pairs, fps=FPS, size=size)
+def make_crowd(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
+    """Draw pairs that have nothing to do with each other, of a key frame's size where the plan says so."""
+    scene = crowd(int(rng.integers(2**62)), stage, plan.pairs, fps=FPS, size=size if plan.still else None)
     pictures = _pictures(scene, rng)
     none = np.zeros((0, len(PAIR_CLASSES)), np.int64)
     every = tuple(range(plan.pairs))
     return Clip(pictures, every, cell_labels(scene, every), none, ())
 
 
-def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
-    """Draw one clip of the training split, with as many sprites as the plan allows and wants."""
+def make_clip(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
+    """Draw one clip of the training split, with as many sprites as the plan allows and wants, and its key frame of a size."""
     phase = plan.phase
     seen = 2 if rng.random() < phase.together else 0
     for _ in range(_TRIES):
         seconds = 2 * plan.pairs / FPS
-        scene = draw_scene(int(rng.integers(2**62)), source.stage, seconds=seconds, fps=FPS)
+        scene = draw_scene(int(rng.integers(2**62)), stage, seconds=seconds, fps=FPS)
         shown = (places(scene).within >= LISTED).sum(0) >= seen  # enough at each tick
         moments = np.flatnonzero(shown[::2] if plan.still else shown[-1:])
         if (phase.sprites is None or len(scene.sprites) <= phase.sprites) and len(moments):
@@ -330,7 +348,7 @@ def make_clip(source: Source, plan: Plan, rng: np.random.Generator) -> Clip:
         )
         if phase.questions
         else (),
-        None if still is None else _key_frame(true, still, rng, plan.first),
+        None if still is None else _key_frame(true, still, rng, plan.first, size),
     )
 
 
@@ -348,9 +366,9 @@ def _moment(pictures: NDArray[np.uint8], moments: NDArray[np.int64], rng: np.ran
     return int(rng.choice(moments)) if len(moments) else int(rng.integers(len(pictures)))
 
 
-def _key_frame(true: Truth, tick: int, rng: np.random.Generator, first: int) -> KeyFrame:
+def _key_frame(true: Truth, tick: int, rng: np.random.Generator, first: int, size: Size) -> KeyFrame:
     """Return a key frame as the service shows one: sharper than the clip, and as a camera's encoder left it."""
-    picture = render(replace(true.scene, size=STILL), tick)
+    picture = render(replace(true.scene, size=size), tick)
     coded = round_trip(picture[None], FPS, crf=int(rng.integers(16, 28)))
     return KeyFrame(coded[0], 2 * first + tick, still_labels(true, tick))
 

@@ -13,8 +13,11 @@ from edge.demo.world.place import places
 from edge.demo.world.sight import LISTED, owners
 from edge.demo.world.vocabulary import COLOURS, KINDS
 from edge.messages import MAX_EVENTS
+from edge.records import Size
 
 FPS: Final = 8.0
+CAMERA: Final = Size(240, 320)
+"""Of the camera's pictures, from stage b on; clips and key frames are shown smaller."""
 FINE: Final = 4
 """A cell is cut into FINE x FINE parts, in each of which something lies or not: what a box rests on."""
 WAYS: Final = ("still", "right", "left", "down", "up")

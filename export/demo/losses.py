@@ -88,6 +88,7 @@ def tell(
     seen: Looked,
     use: int,
     *,
+    aids: float = 1.0,
     dtype: torch.dtype = torch.float32,
 ) -> Marks:
     """Mark what the language model makes of clips, and what it answers where it is asked.
@@ -98,6 +99,7 @@ def tell(
         batch: The clips.
         seen: What it shows.
         use: Which of the batch's questions are asked.
+        aids: Weight of what the heads are told beside the answers.
         dtype: Of the products.
     """
     trace, *layers = follow(model, batch, seen, dtype)
@@ -111,13 +113,13 @@ def tell(
     ends, labels = torch.from_numpy(batch.ends).to(device), torch.from_numpy(batch.happened).to(device)
     early, _ = heads.pairs(halfway[:, ends].flatten(0, 1), labels.flatten(0, 1))
     happened, followed = heads.pairs(late[:, ends].flatten(0, 1), labels.flatten(0, 1), late=True)
-    loss = HAPPENED * (early + happened) + CELLS * cells.loss
+    loss = aids * (HAPPENED * (early + happened) + CELLS * cells.loss)
     answers = tokens = exact = loss.new_tensor(torch.nan)
     if batch.asked:
-        told, answers, tokens, exact = _answers(
+        still, answers, tokens, exact = _answers(
             model, heads, trace, batch, seen, use % len(batch.asked), dtype
         )
-        loss = loss + told
+        loss = loss + answers + aids * STILLS * still
     return Marks(
         loss,
         answers.detach(),
@@ -199,10 +201,7 @@ def answer_mask(lengths: Tensor, width: int) -> Tensor:
 def _answers(  # noqa: PLR0917  # a part of `tell`
     model: Any, heads: Heads, trace: Trace, batch: Batch, seen: Looked, use: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return what is to be learnt of the answers, their loss, the share of their tokens that are right, and of them.
-
-    A token of an answer of n weighs 1/sqrt(n): a box must not drown in JSON, nor a "yes" in boxes.
-    """
+    """Return the loss of the heads at key frames, that of the answers, and the shares of tokens and of answers that are right."""
     losses, weights, right, exact = [], [], [], []
     stills: list[Tensor] = []
     for group in batch.asked[use]:
@@ -214,7 +213,7 @@ def _answers(  # noqa: PLR0917  # a part of `tell`
             wanted = ids[part.rows, 1 : width + 1][mask]
             logits = functional.linear(part.states[mask].to(dtype), model.lm_head.weight.to(dtype)).float()
             losses.append(functional.cross_entropy(logits, wanted, reduction="none"))
-            weights.append(mask.sum(1, keepdim=True).float().rsqrt().expand_as(mask)[mask])
+            weights.append(torch.from_numpy(group.weights).to(wanted.device)[part.rows, 1 : width + 1][mask])
             right.append(logits.detach().argmax(-1) == wanted)
             wrong = mask.clone()
             wrong[mask] = ~right[-1]
@@ -225,5 +224,5 @@ def _answers(  # noqa: PLR0917  # a part of `tell`
                 stills.append(heads.pairs(states, labels, late=True)[0])
     weight = torch.cat(weights)
     answers = (torch.cat(losses) * weight).sum() / weight.sum()
-    loss = answers + STILLS * torch.stack(stills).mean() if stills else answers
-    return loss, answers, torch.cat(right).float().mean(), torch.cat(exact).float().mean()
+    still = torch.stack(stills).mean() if stills else answers.new_zeros(())
+    return still, answers, torch.cat(right).float().mean(), torch.cat(exact).float().mean()

@@ -22,8 +22,8 @@ ROPE_THETA: Final = 10_000.0
 """The releases turn 32 frequencies with 1e7; with 8 frequencies most of them would stand still at that."""
 VIDEO_PIXELS: Final = 480 * 96 * 128
 """A minute at 8 frames a second is shown at 128 x 96, 12 tokens a pair; a shorter clip of a camera at more."""
-IMAGE_PIXELS: Final = 256 * 256
-"""Of a key frame, which shows what the clip's pictures are too small for."""
+IMAGE_PIXELS: Final = 68 * 32 * 32
+"""Of a key frame, which shows what the clip's pictures are too small for: 288 x 224 of a camera's picture of 4 : 3."""
 CARD: Final = """\
 ---
 license: apache-2.0

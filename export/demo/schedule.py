@@ -46,6 +46,8 @@ class Phase:
         stills: Share of the batches with a key frame that is shown where places are asked for; of crowds, the share
             that is seen at a key frame's size.
         together: Share of the clips that show two sprites at the moment of which boxes are asked; one in seven does by chance.
+        aids: Weight of what the heads are told beside the answers. At 1 the gradient of the heads is eleven times as long as that of
+            the answers once both are known in the main, and answers are learnt hardly any further.
         late: Share of the batches whose clips begin at a later time than 0: so a short clip teaches the times of a long one.
     """
 
@@ -62,6 +64,7 @@ class Phase:
     stills: float = 0.0
     late: float = 0.0
     together: float = 0.0
+    aids: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,11 @@ _LONG: Final = Syllabus(
             5,
             0.6,
             3,
-            gated=0.2,
+            gated=0.4,
             stills=1.0,
             late=0.6,
-            together=0.85,
+            together=0.8,
+            aids=0.06,
         ),
     )
 )
@@ -138,7 +142,8 @@ SYLLABI: Final = {
 class Plan:
     """One batch: how many clips of how many pairs, of which phase, and whether they go through the gate.
 
-    A gated clip is alone in its batch: what is left of it has its own length and its own times. With ``still`` each has a key
+    A gated clip is alone in its batch, because what is left of it has its own length and its own times; it is the longer of two
+    that are drawn, of which the gate leaves a tenth or less. With ``still`` each has a key
     frame; crowds are pictures of a key frame's size then. The first pair has the time of pair ``first``.
     """
 
@@ -159,9 +164,9 @@ def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> 
         cells: Visual tokens of a pair.
         tokens: About so many tokens a step; of crowds the vision tower makes more of.
     """
-    pairs = int(rng.choice(phase.pairs))
-    one = pairs * (TEXT_A_PAIR + cells) + phase.questions * TOKENS_A_QUESTION
     gated = bool(rng.random() < phase.gated)
+    pairs = int(rng.choice(phase.pairs, 1 + gated).max())
+    one = pairs * (TEXT_A_PAIR + cells) + phase.questions * TOKENS_A_QUESTION
     still = bool(rng.random() < phase.stills)
     first = int(rng.integers(PAIRS - pairs + 1)) if rng.random() < phase.late else 0
     return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still, first)

@@ -253,8 +253,9 @@ class Trainer:
         if phase.seeing:
             marks = losses.see(self.model, self.heads, batch, self._dtype)
         else:
+            looked = supply.seen(number, self._look)
             marks = losses.tell(
-                self.model, self.heads, batch, supply.seen(number, self._look), use, dtype=self._dtype
+                self.model, self.heads, batch, looked, use, aids=phase.aids, dtype=self._dtype
             )
         marks.loss.backward()
         values = {name: float(getattr(marks, name)) for name in _MARKS}
@@ -316,7 +317,7 @@ class Trainer:
         if self._workers:
             pool = ProcessPoolExecutor(self._workers, get_context("spawn"), initializer=_ignore_signals)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        source = Source(self.out / "layout", self.settings.stage, self.settings.seed * 64 + rank)
+        source = Source(self.out / "layout", self.settings.stage, self.settings.seed, rank)
         return Supply(source, self.course, self.settings.tokens, pool, 2 * self._workers)
 
 

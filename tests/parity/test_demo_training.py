@@ -16,13 +16,13 @@ from edge.demo.world import answer, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
 from edge.model.engine import Engine
 from edge.model.grammar import Grammars
+from edge.model.preprocess import scale
 from edge.records import Pair, Size
 from export.candidate import Question, lay_out, teacher_logits
 from export.convert import convert
 from export.demo import batches, network, train
-from export.demo.batches import STILL, Clip, KeyFrame, Layout, Source
-from export.demo.exam import CAMERA
-from export.demo.labels import FPS, SIGHTS, cell_labels, pair_labels, pair_time, still_labels
+from export.demo.batches import Clip, KeyFrame, Layout, Source
+from export.demo.labels import CAMERA, FPS, SIGHTS, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import NUMBERS, STAGES, Lesson, body_text
 from export.demo.schedule import Course, Phase, Plan, Syllabus
 from export.demo.supply import Supply
@@ -161,15 +161,16 @@ def test_a_key_frame_is_shown_as_the_engine_shows_it(begun: Path, model: Any, tm
     clip = clip_of(5, (Lesson("Where?", "Here.", shown=True), Lesson("When?", "Now.")))
     tick = 4
     scene = draw_scene(5, "a", seconds=10 / FPS, fps=FPS)
-    picture = render(replace(scene, size=STILL), tick)
-    batch = layout.batch([replace(clip, still=KeyFrame(picture, tick, still_labels(truth(scene), tick)))])
+    picture = render(replace(scene, size=CAMERA), tick)
+    still = KeyFrame(scale(picture, layout.still), tick, still_labels(truth(scene), tick))
+    batch = layout.batch([replace(clip, still=still)])
     plain, shown = batch.asked[0]
     assert (plain.shown, shown.shown) == (False, True)
     assert batch.stills is not None
     with Engine(bundle, threads=1) as engine, engine.stream(Size(*clip.frames.shape[2:4]), 10) as stream:
         stream.push([Pair(i, pair_time(i), frames) for i, frames in zip(clip.kept, clip.frames, strict=True)])
         fork = stream.fork().show(picture, time_s=tick / FPS)
-        assert fork.still == STILL
+        assert fork.still == layout.still == Size(224, 288)
         assert fork.tokens == len(batch.clip_ids) + batch.stills.ids.shape[1]
         said = fork.ask("Where?", schema=None, max_tokens=12, circles=True)
     asked, _ = layout.question(clip.lessons[0][0])
@@ -191,9 +192,10 @@ def test_a_clip_that_begins_later_differs_in_its_times_alone(source: Source) -> 
     for number in range(12):
         one, later = (
             batches.make_clip(
-                source,
+                source.stage,
                 Plan(phase, 24, 1, gated=number % 2 == 0, still=True, first=first),
                 np.random.default_rng(number),
+                CAMERA,
             )
             for first in (0, 40)
         )
@@ -219,9 +221,8 @@ def test_key_frames_show_what_the_service_would_choose_or_as_many_as_are_wanted(
     phase = replace(ASKED, questions=0, full=0.0, together=1.0)
     chosen = 0
     for number in range(10):
-        clip = batches.make_clip(
-            replace(source, stage="b"), Plan(phase, 40, 1, still=True), np.random.default_rng(number)
-        )
+        plan = Plan(phase, 40, 1, still=True)
+        clip = batches.make_clip("b", plan, np.random.default_rng(number), CAMERA)
         assert clip.still is not None
         looks = KeyFrames(FPS)
         best = max(pair for pair, (first, _) in enumerate(clip.frames) if looks.see(first))
@@ -259,6 +260,35 @@ def test_gradients_reach_the_whole_language_model(model: Any, source: Source, he
     model.zero_grad()
 
 
+def test_those_who_learn_together_get_other_clips_of_the_same_lengths(source: Source) -> None:
+    phase = Phase("exact", 1.0, 1.0, (2, 3, 5), None, 2, 0.5, 2)
+    course = Course(Syllabus((phase,), 10))
+    supplies = [Supply(replace(source, rank=rank), course, 600, None, 1) for rank in (0, 1)]
+    taken = [[supply.at(step) for supply in supplies] for step in range(10)]
+    assert all((one[0], one[2]) == (other[0], other[2]) for one, other in taken)
+    assert all(one[1].patches.shape == other[1].patches.shape for one, other in taken)
+    assert not any(np.array_equal(one[1].patches, other[1].patches) for one, other in taken)
+    assert len({one[1].patches.shape for one, _ in taken}) > 1
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_without_aids_nothing_is_learnt_but_answers(
+    model: Any, source: Source, heads: Any, *, still: bool
+) -> None:
+    from export.demo import losses
+
+    batch = batches.make(source, 0, replace(PLAN, still=still))
+    seen = losses.look(model, batch)
+    plain, aided = (losses.tell(model, heads, batch, seen, 0, aids=aids) for aids in (0.0, 1.0))
+    assert float(plain.loss.detach()) == pytest.approx(float(plain.answers), rel=1e-6)
+    assert float(plain.answers) == pytest.approx(float(aided.answers), rel=1e-6)
+    assert float(aided.loss.detach()) > 2 * float(plain.loss.detach())
+    heads.zero_grad()
+    plain.loss.backward()
+    assert all(p.grad is None or not p.grad.any() for p in heads.parameters())
+    model.zero_grad()
+
+
 def test_where_nothing_is_asked_only_seeing_is_taught(model: Any, source: Source, heads: Any) -> None:
     from export.demo import losses
 
@@ -279,6 +309,26 @@ def test_only_the_answers_tokens_are_marked() -> None:
     # A question of 3 tokens and an answer of 2, then one of 1 and 4; place i asks for token i + 1.
     mask = answer_mask(torch.tensor([[3, 5], [1, 5]]), 5)
     assert mask.tolist() == [[False, False, True, True, False], [True, True, True, True, False]]
+
+
+def test_words_weigh_more_than_numbers_and_short_answers_more_than_long_ones(source: Source) -> None:
+    layout = Layout(source.layout)
+    short, long = (
+        Lesson("Is it?", "no"),
+        Lesson("Where?", '{"bbox_2d":[100,40,300,420]} and so on, and so on'),
+    )
+    (asked,) = layout.asked([[short, long]])
+    for row, weights, (begin, end) in zip(asked.ids, asked.weights, asked.lengths, strict=True):
+        assert not weights[:begin].any()
+        assert not weights[end:].any()
+        numeric = np.array([layout.tokenizer.decode([int(token)]) in NUMBERS for token in row[begin:end]])
+        assert len(set(weights[begin:end][~numeric])) == 1
+        if numeric.any():
+            assert numeric.sum() > 1
+            np.testing.assert_allclose(weights[begin:end][numeric], 0.3 * weights[end - 1], rtol=1e-6)
+    words = asked.weights[[0, 1], asked.lengths[:, 1] - 1]
+    lengths = asked.lengths[:, 1] - asked.lengths[:, 0]
+    assert words[0] / words[1] == pytest.approx((lengths[1] / lengths[0]) ** 0.25)
 
 
 def test_deltanet_begins_with_a_memory(model: Any) -> None:

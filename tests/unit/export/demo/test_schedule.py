@@ -75,6 +75,23 @@ def test_a_batch_is_of_its_phase_and_about_its_size(seed: int, tokens: int) -> N
         assert plan.clips == 1 or plan.clips * one <= tokens + one / 2
 
 
+def test_what_goes_through_the_gate_is_longer() -> None:
+    last = schedule.SYLLABI["b"].phases[-1]
+    rng = np.random.default_rng(0)
+    plans = [schedule.plan(last, rng, cells=48, tokens=2_560) for _ in range(1_000)]
+    gated, whole = ([each.pairs for each in plans if each.gated is gate] for gate in (True, False))
+    assert np.mean(gated) > 1.3 * np.mean(whole)
+    assert set(gated) == set(whole) == set(last.pairs)
+    assert len(gated) / len(plans) == pytest.approx(last.gated, abs=0.05)
+
+
+def test_the_heads_weigh_little_at_the_end() -> None:
+    aids = [phase.aids for phase in schedule.SYLLABI["b"].phases]
+    assert aids == sorted(aids, reverse=True)
+    assert aids[0] == 1
+    assert aids[-1] < 0.1
+
+
 def test_the_rate_warms_up_stays_and_ends_low() -> None:
     assert schedule.rate(0, 0.0) == pytest.approx(1 / schedule.WARM_UP)
     assert schedule.rate(schedule.WARM_UP, 0.0) == schedule.rate(9_999, 1 - schedule.DECAY) == 1
