@@ -79,6 +79,9 @@ def keep(checkpoint: Path) -> None:
     weights = load_file(checkpoint / "model.safetensors")
     narrow = {name: weight.to(torch.bfloat16).contiguous() for name, weight in weights.items()}
     save_file(narrow, aside / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((aside / "config.json").read_bytes())
+    config["text_config"]["dtype"] = "bfloat16"
+    (aside / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     shutil.rmtree(WEIGHTS, ignore_errors=True)
     aside.rename(WEIGHTS)
 

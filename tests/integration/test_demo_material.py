@@ -54,6 +54,14 @@ def test_the_card_is_that_of_the_scores() -> None:
     assert [each["recipe"] for each in scores["bundles"]] == ["fp32", "int8", "int4"]
 
 
+def test_the_weights_are_of_the_type_that_they_say() -> None:
+    config = json.loads((packaged.WEIGHTS / "config.json").read_bytes())
+    with (packaged.WEIGHTS / "model.safetensors").open("rb") as file:
+        tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    assert {each["dtype"] for name, each in tensors.items() if name != "__metadata__"} == {"BF16"}
+    assert config["text_config"]["dtype"] == "bfloat16"
+
+
 def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path) -> None:
     before = sorted(packaged.WEIGHTS.iterdir())
     with pytest.raises(CheckpointError, match="holds no checkpoint") as caught:
