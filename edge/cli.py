@@ -249,7 +249,14 @@ def forget(config: Config) -> None:
 
 @app.command()
 def demo(
-    seconds: Annotated[float, typer.Option(help="Length of each clip, 2..60.", min=2.0, max=60.0)] = 20.0,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            help="Length of each clip, 2..60; shorter ones than a minute are shown larger than the model was taught.",
+            min=2.0,
+            max=60.0,
+        ),
+    ] = 60.0,
     seed: Annotated[
         int | None,
         typer.Option(help="Render a fresh world instead of the video inside the package.", min=0),

@@ -15,6 +15,7 @@ import pytest
 from edge.demo import video
 from edge.demo.world import truth
 from edge.messages import published_schema
+from export.demo.scores import Said, events
 
 
 def run(home: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -30,8 +31,8 @@ def run(home: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def received(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, object]]:
-    """What the subscriber of one demo received, in order."""
-    result = run(tmp_path_factory.mktemp("home"), "-m", "edge", "demo", "--json")
+    """What the subscriber of one demo of three clips received, in order."""
+    result = run(tmp_path_factory.mktemp("home"), "-m", "edge", "demo", "--seconds", "20", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     return [(line["topic"], line["payload"]) for line in lines]
@@ -67,6 +68,23 @@ def test_every_second_is_accounted_for(received: list[tuple[str, object]]) -> No
 def test_the_device_comes_online_and_goes_offline(received: list[tuple[str, object]]) -> None:
     states = [payload for topic, payload in received if topic == "edgeclip/v1/demo/availability"]
     assert (states[0], states[-1]) == ("online", "offline")
+
+
+def test_what_it_tells_is_true(tmp_path: Path) -> None:
+    """With its defaults: the model was taught the pictures of a minute, and reads times badly from few pairs."""
+    result = run(tmp_path, "-m", "edge", "demo", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    said = {line["topic"].rpartition("/")[2]: line["payload"] for line in lines}
+    scene = truth(video.packaged())
+    told = [Said(each["what"], each["start"], each["end"]) for each in said["summary"]["events"]]
+    happened = [Said(each.what, each.start_s, each.end_s) for each in scene.events]
+    right, out_of = events(happened, told)["event_f1"]
+    assert out_of >= 10
+    assert right / out_of >= 0.8
+    named = {each["label"] for each in said["spatial"]["objects"]}
+    tick = round(said["spatial"]["key_frame"]["time"] * scene.scene.fps)
+    assert named == {each.label for each in scene.sights(tick)}
 
 
 def test_a_person_reads_the_answers_and_a_warning_and_nothing_stays_behind(tmp_path: Path) -> None:
