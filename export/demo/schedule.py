@@ -142,7 +142,7 @@ class Plan:
     """One batch: how many clips of how many pairs, of which phase, and whether they go through the gate.
 
     A gated clip is alone in its batch, because what is left of it has its own length and its own times; it is the longer of two
-    that are drawn, of which the gate leaves a tenth or less. With ``still`` each has a key
+    that are drawn: of a minute the gate leaves a sixth or less. With ``still`` each has a key
     frame; crowds are pictures of a key frame's size then. The first pair has the time of pair ``first``.
     """
 
