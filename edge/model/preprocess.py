@@ -67,11 +67,11 @@ def image_size(source: Size, pixels: Pixels, vision: Vision) -> Size:
     return _fit(source.height, source.width, _factor(vision), pixels, frames=1, counted=1)
 
 
-def still_size(source: Size, manifest: Manifest, tokens: int | None = None) -> Size:
-    """Return the size at which a still is shown of which at most so many tokens are wanted.
+def still_size(source: Size, manifest: Manifest, tokens: int | None) -> Size:
+    """Return the size at which a still is shown, pixels: within the model's limits for images, and within so many tokens.
 
     Args:
-        source: Of the picture.
+        source: Of the picture, pixels.
         manifest: The bundle's, with the model's limits for images.
         tokens: At most so many for the picture; None: as many as the model's limits allow.
 

@@ -41,10 +41,10 @@ moment drawn by chance next to nothing moves, and where all stands, the clip's e
 _THRESHOLDS: Final = (0.25, 0.5, 1.0, 1.0, 1.5)
 _NUMBERS: Final = frozenset(NUMBERS)
 _TRIES: Final = 200
-_NUMBER: Final = 0.3
+_NUMBER_WEIGHT: Final = 0.3
 """Weight of a time or a side beside a word: there are more of them, and the last step of each can only be guessed, while how
 two things stand to each other is one word."""
-_SHORTER: Final = 0.25
+_LENGTH_POWER: Final = 0.25
 """A token of an answer of n weighs n to minus this: a box must not drown in JSON, nor a "yes" in boxes."""
 _CROWDS: Final = 6  # so much more costs a token of a clip than one of a crowd
 
@@ -169,6 +169,7 @@ class Layout:
         self.manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
         self.tokenizer = Tokenizer(directory / TOKENIZER, self.manifest.tokens)
         used = range(self.manifest.tokens.vocab_used)
+        # By id: whether a token is a whole number, of seconds or of a side.
         self._numeric = np.array([self.tokenizer.decode([token]) in _NUMBERS for token in used])
         self.still = still_size(CAMERA, self.manifest, AnswerSettings().key_frame_tokens)
 
@@ -247,7 +248,9 @@ class Layout:
         for row, weight, (_, asked, said) in zip(ids, weights, spelt, strict=True):
             end = len(asked) + len(said)
             row[:end] = [*asked, *said]
-            weight[len(asked) : end] = np.where(self._numeric[said], _NUMBER, 1.0) * len(said) ** -_SHORTER
+            weight[len(asked) : end] = (
+                np.where(self._numeric[said], _NUMBER_WEIGHT, 1.0) * len(said) ** -_LENGTH_POWER
+            )
         return Asked(shown, np.array([owner for owner, _, _ in spelt], np.int64), ids, lengths, weights)
 
     def batch(self, clips: list[Clip]) -> Batch:
@@ -324,7 +327,7 @@ def make_crowd(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -
 
 
 def make_clip(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
-    """Draw one clip of the training split, with as many sprites as the plan allows and wants, and its key frame of a size."""
+    """Draw one clip of the training split, with as many sprites as the plan allows and wants, and its key frame, of a size."""
     phase = plan.phase
     seen = 2 if rng.random() < phase.together else 0
     for _ in range(_TRIES):

@@ -24,10 +24,9 @@ from edge.model.preprocess import scale, video_size
 from edge.pipeline import ClipJob
 from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size, Still
 from export.demo import scores
-from export.demo.labels import CAMERA
+from export.demo.labels import CAMERA, FPS
 from export.demo.scores import Said, Seen, Tally
 
-FPS: Final = 8.0
 CRF: Final = 20
 LENGTHS_S: Final[dict[Stage, tuple[float, ...]]] = {
     "a": (4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 4.0, 8.0, 12.0, 16.0),

@@ -46,8 +46,8 @@ class Phase:
         stills: Share of the batches with a key frame that is shown where places are asked for; of crowds, the share
             that is seen at a key frame's size.
         together: Share of the clips that show two sprites at the moment of which boxes are asked; one in seven does by chance.
-        aids: Weight of what the heads are told beside the answers. At 1 the gradient of the heads is eleven times as long as that of
-            the answers once both are known in the main, and answers are learnt hardly any further.
+        aids: Weight of what the heads are told beside the answers. At 1 the gradient of the heads at key frames alone is nine times as long
+            as that of the answers once both are known in the main, and answers are learnt hardly any further.
         late: Share of the batches whose clips begin at a later time than 0: so a short clip teaches the times of a long one.
     """
 

@@ -32,6 +32,7 @@ from edge.records import ClipPlan, Prompt, Question
 from edge.trial import auroc
 from export.demo import exam, scores
 from export.demo.exam import Film
+from export.demo.labels import FPS
 from export.demo.scores import Seen, Tally
 
 FIRST_SEED: Final = 2_000_000
@@ -60,7 +61,7 @@ def take(engine: Engine, shown: Film, number: int, *, key_frame_tokens: int, che
         t_start=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
         clock_synced=True,
         seconds=shown.scene.seconds,
-        fps=exam.FPS,
+        fps=FPS,
         size=shown.size,
         source_size=shown.scene.size,
     )

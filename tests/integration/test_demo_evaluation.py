@@ -17,6 +17,7 @@ from edge.model.engine import Engine
 from export.demo import exam, page
 from export.demo.evaluate import examine, figures, table
 from export.demo.exam import FALSE, Film
+from export.demo.labels import FPS
 
 SECONDS = 2.0
 SEED = 11  # with events, a thing in the last picture, and questions
@@ -57,7 +58,7 @@ def told(film: Film, said: Answer) -> tuple[Answer, ...]:
 def test_a_clip_comes_out_of_the_capture_path_as_it_was_drawn(film: Film) -> None:
     assert len(film.pairs) == film.scene.ticks // 2
     assert film.size == film.scene.size
-    assert [pair.time_s for pair in film.pairs] == [(2 * i + 0.5) / exam.FPS for i in range(len(film.pairs))]
+    assert [pair.time_s for pair in film.pairs] == [(2 * i + 0.5) / FPS for i in range(len(film.pairs))]
     assert film.scene.split == "held_out"
 
 

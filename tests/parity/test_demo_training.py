@@ -311,7 +311,9 @@ def test_only_the_answers_tokens_are_marked() -> None:
     assert mask.tolist() == [[False, False, True, True, False], [True, True, True, True, False]]
 
 
-def test_words_weigh_more_than_numbers_and_short_answers_more_than_long_ones(source: Source) -> None:
+def test_only_answers_weigh_words_more_than_numbers_and_short_ones_more_than_long_ones(
+    source: Source,
+) -> None:
     layout = Layout(source.layout)
     short, long = (
         Lesson("Is it?", "no"),
@@ -321,6 +323,7 @@ def test_words_weigh_more_than_numbers_and_short_answers_more_than_long_ones(sou
     for row, weights, (begin, end) in zip(asked.ids, asked.weights, asked.lengths, strict=True):
         assert not weights[:begin].any()
         assert not weights[end:].any()
+        assert (weights[begin:end] > 0).all()
         numeric = np.array([layout.tokenizer.decode([int(token)]) in NUMBERS for token in row[begin:end]])
         assert len(set(weights[begin:end][~numeric])) == 1
         if numeric.any():
