@@ -334,6 +334,33 @@ def test_only_answers_weigh_words_more_than_numbers_and_short_ones_more_than_lon
     assert words[0] / words[1] == pytest.approx((lengths[1] / lengths[0]) ** 0.25)
 
 
+def test_each_token_has_the_weight_that_the_batch_gives_it(model: Any, source: Source, heads: Any) -> None:
+    """With weights for the ends of turn alone, the loss of the answers is that of the ends of turn."""
+    import torch
+    from torch.nn import functional
+
+    from export.demo import losses
+
+    batch = batches.make(source, 0, PLAN)
+    ends = []
+    for asked in batch.asked[0]:
+        weights = np.zeros_like(asked.weights)
+        weights[np.arange(len(weights)), asked.lengths[:, 1] - 1] = 1
+        ends.append(replace(asked, weights=weights))
+    with torch.inference_mode():
+        seen = losses.look(model, batch)
+        trace, *_ = losses.follow(model, batch, seen)
+        expected = []
+        for asked in ends:
+            for part in losses.reply(model, trace, batch, asked, seen):
+                last = torch.from_numpy(asked.lengths[part.rows, 1] - 1)
+                states = part.states[torch.arange(len(last)), last - 1]
+                wanted = torch.from_numpy(asked.ids[part.rows])[torch.arange(len(last)), last]
+                expected += functional.cross_entropy(model.lm_head(states), wanted, reduction="none").tolist()
+        marks = losses.tell(model, heads, replace(batch, asked=(tuple(ends),)), seen, 0)
+    assert float(marks.answers) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
 def test_deltanet_begins_with_a_memory(model: Any) -> None:
     """Per token a head forgets between a thousandth and a good half; transformers' own start forgets nearly all."""
     for layer in model.model.language_model.layers:
