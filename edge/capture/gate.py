@@ -23,9 +23,9 @@ from edge.records import Size
 
 ANCHOR_S = 10.0  # a pair is kept at least so often, whatever happens; below threshold 1 more often
 MOVING_S = 3.0  # at threshold 1, and so often while anything moves
-BORDER_S = 1.0  # and so often while anything moves at the border, where several may come and go at once
-SPACING_S = 1.0  # at threshold 1, least time between two pairs kept for what goes or for the border
-STILL_S = 1.0  # at threshold 1, what comes into a scene at rest brings the pair before it along, if none was kept since
+BORDER_S = 0.5  # and so often while anything moves at the border, where several may come and go at once
+SPACING_S = 0.5  # at threshold 1, least time between two pairs kept for what goes or for the border
+STILL_S = 0.5  # at threshold 1, what comes into a scene at rest brings the pair before it along, if none was kept since
 CAME = 1.5  # at threshold 1, how much must come: one block is worth up to `BLOCK_MOST`
 CREPT = 4.0  # at threshold 1, how much must have changed unnoticed since the pair kept last
 BLOCK_MOST = 2.0

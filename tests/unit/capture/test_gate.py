@@ -121,6 +121,18 @@ def test_who_crosses_the_picture_is_kept_coming_and_going_within_half_a_second()
         assert np.abs(found - event).min() <= 0.5 * FPS, f"tick {event}, kept {found.tolist()}"
 
 
+def test_the_kept_pairs_before_and_after_a_coming_or_going_are_half_a_second_apart() -> None:
+    """Whoever can name no time but those of the pairs is right with either of the two."""
+
+    def draw(picture: Picture, tick: int) -> None:
+        box(40, -12 + (tick - 160))(picture)
+
+    found = np.array(indices(kept(film(draw)))) * 2
+    for event in (160, 160 + SIZE.width + 12):
+        before, after = found[found <= event].max(), found[found >= event].min()
+        assert after - before <= 0.5 * FPS
+
+
 def test_what_creeps_is_compared_with_the_pair_kept_last_and_not_with_the_one_before() -> None:
     def draw(picture: Picture, tick: int) -> None:
         box(40, 30 + round(max(0, tick - 80) * 0.1), level=180.0)(picture)
