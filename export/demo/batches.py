@@ -44,6 +44,10 @@ _TRIES: Final = 200
 _NUMBER_WEIGHT: Final = 0.3
 """Weight of a time or a side beside a word: there are more of them, and the last step of each can only be guessed, while how
 two things stand to each other is one word."""
+_CHOICES: Final = ('"relations":[', '"answer":"')
+"""What stands in front of a choice: how things stand to each other, and a watch's verdict."""
+_CHOICE_WEIGHT: Final = 4.0
+"""Weight of what comes after it beside other words: one or two of its tokens are not copied."""
 _LENGTH_POWER: Final = 0.25
 """A token of an answer of n weighs n to minus this: a box must not drown in JSON, nor a "yes" in boxes."""
 _CROWDS: Final = 6  # so much more costs a token of a clip than one of a crowd
@@ -170,7 +174,9 @@ class Layout:
         self.tokenizer = Tokenizer(directory / TOKENIZER, self.manifest.tokens)
         used = range(self.manifest.tokens.vocab_used)
         # By id: whether a token is a whole number, of seconds or of a side.
-        self._numeric = np.array([self.tokenizer.decode([token]) in _NUMBERS for token in used])
+        words = [self.tokenizer.decode([token]) for token in used]
+        self._numeric = np.array([word in _NUMBERS for word in words])
+        self._spelt = np.array([len(word) for word in words])
         self.still = still_size(CAMERA, self.manifest, AnswerSettings().key_frame_tokens)
 
     def question(self, lesson: Lesson) -> tuple[list[int], list[int]]:
@@ -248,10 +254,18 @@ class Layout:
         for row, weight, (_, asked, said) in zip(ids, weights, spelt, strict=True):
             end = len(asked) + len(said)
             row[:end] = [*asked, *said]
-            weight[len(asked) : end] = (
-                np.where(self._numeric[said], _NUMBER_WEIGHT, 1.0) * len(said) ** -_LENGTH_POWER
-            )
+            weight[len(asked) : end] = self._weigh(said)
         return Asked(shown, np.array([owner for owner, _, _ in spelt], np.int64), ids, lengths, weights)
+
+    def _weigh(self, said: list[int]) -> NDArray[np.float64]:
+        """Return the weight of each token of an answer in what is learnt."""
+        weights = np.where(self._numeric[said], _NUMBER_WEIGHT, 1.0) * len(said) ** -_LENGTH_POWER
+        text = self.tokenizer.decode(said[:-1])
+        for choice in _CHOICES:
+            before, found, _ = text.partition(choice)
+            if found:
+                weights[np.cumsum(self._spelt[said]) > len(before + found)] *= _CHOICE_WEIGHT
+        return weights
 
     def batch(self, clips: list[Clip]) -> Batch:
         """Put clips of one size together, of which the same pairs are shown."""

@@ -157,6 +157,12 @@ def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[tu
 
 
 def _said(question: Question) -> str:
-    """Return what a question's answer is, but for the name of what was asked about: the number, for a count."""
+    """Return what a question's answer is, but for the name of what was asked about: the number, for a count.
+
+    Of a watch's questions it is the last word, which tells what is watched for, with yes or no: else few were about somebody
+    who does not come, and "something came" would be as good a reply as "this one came".
+    """
+    if question.topic == "watch":
+        return f"{question.text.split()[-1]} {question.answer}"
     numbers = [word for word in question.answer.split() if word.isdigit()]
     return numbers[0] if question.topic == "count" and numbers else question.answer

@@ -113,7 +113,7 @@ _LONG: Final = Syllabus(
             5,
             0.6,
             3,
-            gated=0.4,
+            gated=0.45,
             stills=1.0,
             late=0.6,
             together=0.8,

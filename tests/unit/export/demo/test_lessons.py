@@ -64,6 +64,17 @@ def test_who_always_says_that_there_are_none_is_right_in_half_of_the_counts() ->
     assert len(counts) > 100
 
 
+def test_who_always_says_that_whoever_is_asked_about_has_come_is_right_half_the_time() -> None:
+    rng = np.random.default_rng(0)
+    some = (truth(draw_scene(seed, "b")) for seed in range(50))
+    true = next(true for true in some if sum(event.kind == "enter" for event in true.events) > 1)
+    asked = [lesson for _ in range(800) for lesson in lessons(true, rng, count=4, full=0.0)]
+    came = [lesson.answer for lesson in asked if " enter? Yes or no" in lesson.prompt]
+    yes = came.count('{"answer":"yes"}')
+    assert 0.4 * len(came) < yes < 0.6 * len(came)
+    assert len(came) > 60
+
+
 def test_the_tokenizer_reads_every_prompt_and_the_same_text_each_time() -> None:
     words = list(texts(clips=6, seed=1))
     assert words == list(texts(clips=6, seed=1))
