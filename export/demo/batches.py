@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from edge.config import AnswerSettings
 from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
 from edge.demo.world.place import places
-from edge.demo.world.sight import CELL, LISTED
+from edge.demo.world.sight import CELL, LISTED, NEAR
 from edge.demo.world.truth import retold
 from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
 from edge.model.manifest import MANIFEST, TOKENIZER, Manifest
@@ -38,6 +39,10 @@ CODED_SHARE: Final = 0.5
 _CHOSEN: Final = 0.7
 """Of key frames show the moment that the service would choose: somebody has just come and still moves, nearly always. At a
 moment drawn by chance next to nothing moves, and where all stands, the clip's end tells as much as the key frame."""
+_CLOSE: Final = 0.5
+"""Of clips in which two come close show them then: whether they are next to each other is decided there."""
+_ALIKE: Final = 0.4
+"""Of clips that should show two, have two of one kind or of one colour, which are easily taken for each other."""
 _THRESHOLDS: Final = (0.25, 0.5, 1.0, 1.0, 1.5)
 _NUMBERS: Final = frozenset(NUMBERS)
 _TRIES: Final = 200
@@ -344,15 +349,18 @@ def make_clip(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) ->
     """Draw one clip of the training split, with as many sprites as the plan allows and wants, and its key frame, of a size."""
     phase = plan.phase
     seen = 2 if rng.random() < phase.together else 0
+    alike = seen > 0 and rng.random() < _ALIKE
     for _ in range(_TRIES):
         seconds = 2 * plan.pairs / FPS
         scene = draw_scene(int(rng.integers(2**62)), stage, seconds=seconds, fps=FPS)
+        if alike and not _two_alike(scene):
+            continue
         shown = (places(scene).within >= LISTED).sum(0) >= seen  # enough at each tick
         moments = np.flatnonzero(shown[::2] if plan.still else shown[-1:])
         if (phase.sprites is None or len(scene.sprites) <= phase.sprites) and len(moments):
             break
     pictures = _pictures(scene, rng)
-    still = 2 * _moment(pictures, moments, rng) if plan.still else None
+    still = 2 * _moment(pictures, moments, _close(scene)[::2], rng) if plan.still else None
     kept = through_gate(pictures, rng) if plan.gated else tuple(range(plan.pairs))
     true = at_pairs(truth(scene), kept, first=plan.first)
     return Clip(
@@ -369,14 +377,41 @@ def make_clip(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) ->
     )
 
 
-def _moment(pictures: NDArray[np.uint8], moments: NDArray[np.int64], rng: np.random.Generator) -> int:
+def _two_alike(scene: Scene) -> bool:
+    """Whether two sprites are of one kind or of one colour."""
+    return any(
+        one.kind == other.kind or one.colour == other.colour for one, other in combinations(scene.sprites, 2)
+    )
+
+
+def _close(scene: Scene) -> NDArray[np.bool_]:
+    """Return at which ticks two that can be seen are at most twice as far apart as what is next to each other."""
+    where = places(scene)
+    side = min(scene.size.height, scene.size.width)
+    found = np.zeros(scene.ticks, bool)
+    for one, other in combinations(range(len(scene.sprites)), 2):
+        first, second = where.boxes[one], where.boxes[other]
+        gaps = np.maximum(first[:, :2], second[:, :2]) - np.minimum(first[:, 2:], second[:, 2:])
+        found |= (where.within[[one, other]] >= LISTED).all(0) & (gaps.max(1) < 2 * NEAR * side)
+    return found
+
+
+def _moment(
+    pictures: NDArray[np.uint8],
+    moments: NDArray[np.int64],
+    close: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> int:
     """Return the pair whose first picture is the key frame.
 
     Args:
         pictures: Of the whole clip, shape (pairs, 2, H, W, 3).
         moments: Pairs of which one may be drawn; where there is none, any.
+        close: In which pairs two are close to each other.
         rng: Of the choice.
     """
+    if close.any() and rng.random() < _CLOSE:
+        return int(rng.choice(np.flatnonzero(close)))
     if rng.random() < _CHOSEN:
         looks = KeyFrames(FPS)
         return max(pair for pair, (first, _) in enumerate(pictures) if looks.see(first))

@@ -233,6 +233,25 @@ def test_key_frames_show_what_the_service_would_choose_or_as_many_as_are_wanted(
     assert 3 <= chosen < 10
 
 
+def test_what_is_hard_to_tell_is_taught_more_often_than_chance_has_it() -> None:
+    """Two of one kind or colour, and two about as far apart as what is next to each other: a third and a quarter by chance."""
+    plan = Plan(replace(ASKED, full=0.0, uses=1, together=1.0), 24, 1, still=True)
+    two = alike = close = 0
+    for number in range(60):
+        clip = batches.make_clip("b", plan, np.random.default_rng(number), Size(96, 128))
+        for lesson in clip.lessons[0]:
+            objects = json.loads(lesson.answer).get("objects", ()) if lesson.answer.startswith("{") else ()
+            if len(objects) == 2:
+                one, other = (each["label"].split() for each in objects)
+                boxes = np.array([each["bbox_2d"] for each in objects]).reshape(2, 2, 2) * (128, 96) / 1000
+                two += 1
+                alike += any(a == b for a, b in zip(one, other, strict=True))
+                close += (boxes[:, 0].max(0) - boxes[:, 1].min(0)).max() < 0.13 * 96
+    assert two > 40
+    assert alike > 0.4 * two
+    assert close > 0.35 * two
+
+
 def test_every_step_gets_a_batch_of_its_own_phase(source: Source) -> None:
     """Wherever a phase ends: its last batch may not have been used up."""
     syllabus = Syllabus((SEEN, replace(ASKED, questions=0, full=0.0, uses=3)), block=2)
