@@ -264,7 +264,8 @@ class Layout:
 
     def _weigh(self, said: list[int]) -> NDArray[np.float64]:
         """Return the weight of each token of an answer in what is learnt."""
-        weights = np.where(self._numeric[said], _NUMBER_WEIGHT, 1.0) * len(said) ** -_LENGTH_POWER
+        weights: NDArray[np.float64] = np.where(self._numeric[said], _NUMBER_WEIGHT, 1.0)
+        weights *= len(said) ** -_LENGTH_POWER
         text = self.tokenizer.decode(said[:-1])
         for choice in _CHOICES:
             before, found, _ = text.partition(choice)
