@@ -20,12 +20,13 @@ from edge.model.preprocess import scale
 from edge.records import Pair, Size
 from export.candidate import Question, lay_out, teacher_logits
 from export.convert import convert
-from export.demo import batches, network, train
-from export.demo.batches import Clip, KeyFrame, Layout, Source
+from export.demo import batches, network, taught, train
+from export.demo.batches import Layout, Source
 from export.demo.labels import CAMERA, FPS, SIGHTS, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import NUMBERS, STAGES, Lesson, body_text
 from export.demo.schedule import Course, Phase, Plan, Syllabus
 from export.demo.supply import Supply
+from export.demo.taught import Clip, KeyFrame
 from export.demo.train import Budget, Settings, Trainer
 from export.recipes import load_recipe
 
@@ -191,7 +192,7 @@ def test_a_clip_that_begins_later_differs_in_its_times_alone(source: Source) -> 
     begun = times = 0
     for number in range(12):
         one, later = (
-            batches.make_clip(
+            taught.make_clip(
                 source.stage,
                 Plan(phase, 24, 1, gated=number % 2 == 0, still=True, first=first),
                 np.random.default_rng(number),
@@ -222,7 +223,7 @@ def test_key_frames_show_what_the_service_would_choose_or_as_many_as_are_wanted(
     chosen = 0
     for number in range(10):
         plan = Plan(phase, 40, 1, still=True)
-        clip = batches.make_clip("b", plan, np.random.default_rng(number), CAMERA)
+        clip = taught.make_clip("b", plan, np.random.default_rng(number), CAMERA)
         assert clip.still is not None
         looks = KeyFrames(FPS)
         best = max(pair for pair, (first, _) in enumerate(clip.frames) if looks.see(first))
@@ -238,7 +239,7 @@ def test_what_is_hard_to_tell_is_taught_more_often_than_chance_has_it() -> None:
     plan = Plan(replace(ASKED, full=0.0, uses=1, together=1.0), 24, 1, still=True)
     two = alike = close = 0
     for number in range(60):
-        clip = batches.make_clip("b", plan, np.random.default_rng(number), Size(96, 128))
+        clip = taught.make_clip("b", plan, np.random.default_rng(number), Size(96, 128))
         for lesson in clip.lessons[0]:
             objects = json.loads(lesson.answer).get("objects", ()) if lesson.answer.startswith("{") else ()
             if len(objects) == 2:

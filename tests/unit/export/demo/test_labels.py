@@ -8,7 +8,6 @@ import pytest
 from edge.demo.world import Truth, draw_scene, truth
 from edge.demo.world.place import places
 from edge.demo.world.vocabulary import COLOURS, KINDS, held_out
-from export.demo.batches import at_pairs
 from export.demo.crowd import crowd
 from export.demo.labels import (
     BEGUN,
@@ -27,6 +26,7 @@ from export.demo.labels import (
     pair_time,
 )
 from export.demo.lessons import lessons
+from export.demo.taught import at_pairs
 
 PAIRS = 32
 
