@@ -40,6 +40,7 @@ PLAIN: Final = ("What happened in this video?", "Tell me what you see.", default
 """Asked without a form, or with that of a question; the answer is the summary's text."""
 _DEFAULT_SHARE: Final = 0.6  # of the full prompts that are the shipped ones to the letter
 _PLAIN_TOPIC: Final = "plain"
+_WATCH_TOPIC: Final = "watch"
 NUMBERS: Final = (
     *(f"{tenths / 10:.1f}" for tenths in range(600)),
     *(str(side) for side in range(0, 1001, BOX_STEP)),
@@ -48,6 +49,8 @@ NUMBERS: Final = (
 _VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
 _WATCH_SHARE: Final = 0.7  # of the questions that can be answered so, asked as a watch asks them
 _FIRST_SHARE: Final = 0.7  # of these that are the first question; the rest is the second look
+_CAME_SHARE: Final = 0.4  # of what a watch asks, is who came
+_BOTH: Final = ("enter? Yes.", "enter? No.")
 STAGES: Final[tuple[Stage, ...]] = ("a", "b", "c")
 
 
@@ -144,14 +147,21 @@ def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[tu
     by_topic: dict[str, dict[str, list[Question]]] = {}
     for question in asked(true, rng):
         by_topic.setdefault(question.topic, {}).setdefault(_said(question), []).append(question)
-    topics = [_PLAIN_TOPIC, *by_topic]
+    topics = [_PLAIN_TOPIC, _WATCH_TOPIC, *by_topic]  # watched for twice as often
     for place in rng.permutation(len(topics))[:count]:
         topic = topics[int(place)]
         if topic == _PLAIN_TOPIC:
             yield str(rng.choice(PLAIN)), true.summary
-        else:
-            answers = list(by_topic[topic].values())
-            among = answers[int(rng.integers(len(answers)))]
+            continue
+        answers = list(by_topic[topic])
+        said = answers[int(rng.integers(len(answers)))]
+        if topic == _WATCH_TOPIC and rng.random() < _CAME_SHARE:
+            said = _BOTH[0]
+        # Who came and who did not are asked side by side: nothing but the name tells the two questions apart.
+        for each in _BOTH if said in _BOTH else (said,):
+            if each not in by_topic[topic]:
+                continue  # nobody came
+            among = by_topic[topic][each]
             picked = among[int(rng.integers(len(among)))]
             yield picked.text, picked.answer
 
@@ -162,7 +172,7 @@ def _said(question: Question) -> str:
     Of a watch's questions it is the last word, which tells what is watched for, with yes or no: else few were about somebody
     who does not come, and "something came" would be as good a reply as "this one came".
     """
-    if question.topic == "watch":
+    if question.topic == _WATCH_TOPIC:
         return f"{question.text.split()[-1]} {question.answer}"
     numbers = [word for word in question.answer.split() if word.isdigit()]
     return numbers[0] if question.topic == "count" and numbers else question.answer
