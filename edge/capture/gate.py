@@ -5,7 +5,8 @@ anything moves a pair every `MOVING_S`, and while anything moves at the picture'
 these the gate looks for moments. Something *comes* where motion has no motion before it to have come from, and *goes*
 where motion ends and none goes on from it; at the border both are looked for again along the border alone, since
 there somebody may come or go beside somebody who stays. What changed too slowly for that is found by comparing with
-the pair kept last. Before something comes into a scene at rest, the pair before it is kept too.
+the pair kept last. Before something comes into a scene at rest, the pair before it is kept too, and so is one half a second after
+what comes and one half a second before what goes or stops: when that was lies between two kept pairs that are no farther apart.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ MOVING_S = 3.0  # at threshold 1, and so often while anything moves
 BORDER_S = 0.5  # and so often while anything moves at the border, where several may come and go at once
 SPACING_S = 0.5  # at threshold 1, least time between two pairs kept for what goes or for the border
 STILL_S = 0.5  # at threshold 1, what comes into a scene at rest brings the pair before it along, if none was kept since
+LEAD = 2  # so many pairs before what goes or stops another is kept, if the one kept last is older; and after what comes
 CAME = 1.5  # at threshold 1, how much must come: one block is worth up to `BLOCK_MOST`
 CREPT = 4.0  # at threshold 1, how much must have changed unnoticed since the pair kept last
 BLOCK_MOST = 2.0
 
-REACH = 2  # pairs without motion until a block counts as at rest: so far back may a decision reach
+REACH = 2  # pairs without motion until a block counts as at rest
+HELD = REACH + LEAD  # pairs back that a decision may reach
 FADED = 0.25  # motion that has fallen to this share of what it was is over, though a shadow may still move
 FADING = 0.7  # of what it was, a pair later
 
@@ -80,10 +83,11 @@ class Gate(Generic[P]):
         self._everywhere = _Tracks(np.ones(self._comparer.grid, np.bool_))
         self._border = _Tracks(_ring(self._comparer.grid))
         self._before: list[Blocks] = []  # the two pictures of the pair before
-        self._held: deque[_Seen[P]] = deque(maxlen=REACH)  # not kept, and may be
+        self._held: deque[_Seen[P]] = deque(maxlen=HELD)  # not kept, and may be
         self._kept: _Seen[P] | None = None  # the pair kept last in this clip
         self._moved: NDArray[np.bool_] = np.zeros(self._comparer.grid, np.bool_)  # where anything moved since
         self._event: int | None = None  # index of the first pair that shows what no kept pair shows
+        self._again: int | None = None  # index at which what has come is to be shown once more
         self._index = -1
 
     def see(self, frames: NDArray[np.uint8], item: P, *, last: bool = False) -> list[Kept[P]]:
@@ -95,7 +99,7 @@ class Gate(Generic[P]):
             last: Whether it is the last one of the full clip.
 
         Returns:
-            What is kept from now on, in order; pairs up to two before this one may be among it.
+            What is kept from now on, in order; pairs up to `HELD` before this one may be among it.
         """
         now = [self._comparer.reduce(frame) for frame in frames]
         before = self._before or now[:1] * 2
@@ -111,7 +115,7 @@ class Gate(Generic[P]):
         against = self._comparer.strength(now[1], self._kept.blocks)
         seen = _Seen(item, self._index, now[1], float((against > 1).mean()))
         crept = _weight(against, (against > 1) & ~_grown(self._moved))
-        wanted = self._wanted(came, came_in, crept=crept, went=went or went_out, calm=calm)
+        wanted = self._wanted(came, came_in, crept=crept, went=went, went_out=went_out, calm=calm)
         if last or self.threshold <= 0:
             wanted.add(self._index)
         out = [self._keep(each) for each in (*self._held, seen) if each.index in wanted]
@@ -122,11 +126,13 @@ class Gate(Generic[P]):
     def end(self) -> list[Kept[P]]:
         """End the clip: the last pair that was seen is kept, and the next one begins another clip."""
         out = [self._keep(self._held[-1])] if self._held else []
-        self._kept = self._event = None
+        self._kept = self._event = self._again = None
         self._index = -1
         return out
 
-    def _wanted(self, came: float, came_in: float, *, crept: float, went: bool, calm: bool) -> set[int]:
+    def _wanted(
+        self, came: float, came_in: float, *, crept: float, went: bool, went_out: bool, calm: bool
+    ) -> set[int]:
         """Return the indices of the pairs that should be kept, this one or earlier ones."""
         assert self._kept is not None  # noqa: S101  # for the type checker
         now, last, least = self._index, self._kept.index, self.threshold
@@ -134,20 +140,27 @@ class Gate(Generic[P]):
         wanted = set()
         if crept >= CREPT * least:
             wanted.add(now)
+        if self._again is not None and now >= self._again:
+            if now - last >= LEAD:
+                wanted.add(now)
+            self._again = None
         if came >= CAME * least:
             wanted.add(now)
+            self._again = now + LEAD
             if calm and silence_s > max(STILL_S * least, self._pair_s):
                 wanted.add(now - 1)
         events = [] if self._event is None else [self._event]
         if came_in >= CAME * least:
             events.append(now)
-        if went and now - REACH > last:  # else the pair kept last shows it gone
+        if (went or went_out) and now - REACH > last:  # else the pair kept last shows it gone
             events.append(now - REACH)
         if events:
             self._event = min(events)
             due = max(self._event, last + math.ceil(SPACING_S * least / self._pair_s))
             if due <= now:
                 wanted.add(due)
+                if went and due - last > max(LEAD, round(SPACING_S * least / self._pair_s)):
+                    wanted.add(due - LEAD)
         limits_s = [self._anchor_s * min(1.0, least)]
         if self._everywhere.any:
             limits_s.append(MOVING_S * least)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.capture.clip import Chosen
-from edge.capture.gate import REACH, Gate, Kept
+from edge.capture.gate import HELD, Gate, Kept
 from edge.capture.keyframe import KeyFrames
 from edge.capture.picture import Converter, Decoded
 from edge.records import Pair, Size, Still
@@ -55,7 +55,7 @@ class Sieve:
         self._undecided.append(chosen.index)
         glance = self._converter.glance(chosen, size)
         self._look(chosen, glance[0])
-        return self._made(self._gate.see(glance, chosen, last=chosen.index == self._last), spare=REACH)
+        return self._made(self._gate.see(glance, chosen, last=chosen.index == self._last), spare=HELD)
 
     def end(self) -> tuple[list[Pair], int, float | None]:
         """End the clip in hand: return what is still kept of it, how many pairs were dropped, and the threshold."""

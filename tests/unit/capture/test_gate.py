@@ -121,16 +121,21 @@ def test_who_crosses_the_picture_is_kept_coming_and_going_within_half_a_second()
         assert np.abs(found - event).min() <= 0.5 * FPS, f"tick {event}, kept {found.tolist()}"
 
 
-def test_the_kept_pairs_before_and_after_a_coming_or_going_are_half_a_second_apart() -> None:
+@pytest.mark.parametrize("stays_s", [0.0, 10.0])
+def test_the_kept_pairs_before_and_after_what_happens_are_half_a_second_apart(stays_s: float) -> None:
     """Whoever can name no time but those of the pairs is right with either of the two."""
+    begin, stop, edge = 160, 190, SIZE.width + 12
+    start = stop + round(stays_s * FPS)
 
     def draw(picture: Picture, tick: int) -> None:
-        box(40, -12 + (tick - 160))(picture)
+        box(40, -12 + min(tick, stop) - begin + max(0, tick - start))(picture)
 
     found = np.array(indices(kept(film(draw)))) * 2
-    for event in (160, 160 + SIZE.width + 12):
-        before, after = found[found <= event].max(), found[found >= event].min()
-        assert after - before <= 0.5 * FPS
+    for event in (begin, *((stop, start) if stays_s else ()), begin + edge + start - stop):
+        before, after = found[found < event].max(), found[found >= event].min()
+        assert after - before <= 0.5 * FPS, f"tick {event}, kept {found.tolist()}"
+    if stays_s:
+        assert ((found >= start) & (found <= start + FPS)).sum() > 1  # it is shown moving off
 
 
 def test_what_creeps_is_compared_with_the_pair_kept_last_and_not_with_the_one_before() -> None:
