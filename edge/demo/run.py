@@ -40,9 +40,6 @@ path = {bundle}
 [clip]
 seconds = {seconds}
 
-[gate]
-threshold = 0.19 # of the few pairs that the default keeps, this small model tells times badly (README: keeping up)
-
 [[camera]]
 id = "yard"
 source = {clip}

@@ -71,7 +71,7 @@ def test_the_device_comes_online_and_goes_offline(received: list[tuple[str, obje
 
 
 def test_what_it_tells_is_true(tmp_path: Path) -> None:
-    """With its defaults: the model was taught the pictures of a minute, and reads times badly from few pairs."""
+    """With its defaults: a minute at a time, behind the gate."""
     result = run(tmp_path, "-m", "edge", "demo", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
