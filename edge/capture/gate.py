@@ -1,12 +1,15 @@
 """Which pairs of a clip are worth the model's time: the gate, one pass, in the capture process, before pixels travel.
 
 Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, while
-anything moves a pair every `MOVING_S`, and while anything moves at the picture's border, one every `BORDER_S`. Beyond
-these the gate looks for moments. Something *comes* where motion has no motion before it to have come from, and *goes*
+anything moves a pair every `MOVING_S`, and while anything moves at the picture's border, where several may come and go
+at once, one every `SPACING_S`. Beyond these the gate looks for moments. Something *comes* where motion has no motion before it to have come from, and *goes*
 where motion ends and none goes on from it; at the border both are looked for again along the border alone, since
 there somebody may come or go beside somebody who stays. What changed too slowly for that is found by comparing with
-the pair kept last. Before something comes into a scene at rest, the pair before it is kept too, and so is one half a second after
-what comes and one half a second before what goes or stops: when that was lies between two kept pairs that are no farther apart.
+the pair kept last. Before something comes into a scene at rest, the pair before it is kept too.
+
+For `EPISODE_S` after a scene was at rest, moments are shown closely: a kept pair also follows what comes, and another
+comes before what goes or stops, `SPACING_S` away, so that when it was lies between two kept pairs that are no farther
+apart. Where it goes on for longer, on a street that is never at rest, pairs are kept `BUSY` times as far apart.
 """
 
 from __future__ import annotations
@@ -24,15 +27,15 @@ from edge.records import Size
 
 ANCHOR_S = 10.0  # a pair is kept at least so often, whatever happens; below threshold 1 more often
 MOVING_S = 3.0  # at threshold 1, and so often while anything moves
-BORDER_S = 0.5  # and so often while anything moves at the border, where several may come and go at once
-SPACING_S = 0.5  # at threshold 1, least time between two pairs kept for what goes or for the border
-STILL_S = 0.5  # at threshold 1, what comes into a scene at rest brings the pair before it along, if none was kept since
-LEAD = 2  # pairs, half a second at 8 FPS: one is kept so long before what goes or stops, if the one kept last is older, and after what comes
+SPACING_S = 0.5  # at threshold 1, how far apart pairs are that are kept around a moment or for the border
+EPISODE_S = 10.0  # so long after the scene was at rest
+BUSY = 2.0  # and so many times as far apart when it has not been at rest for longer
 CAME = 1.5  # at threshold 1, how much must come: one block is worth up to `BLOCK_MOST`
 CREPT = 4.0  # at threshold 1, how much must have changed unnoticed since the pair kept last
 BLOCK_MOST = 2.0
 
 REACH = 2  # pairs without motion until a block counts as at rest
+LEAD = 2  # pairs before what goes or stops that may still be kept: `SPACING_S` at 8 FPS
 HELD = REACH + LEAD  # pairs back that a decision may reach
 FADED = 0.25  # motion that has fallen to this share of what it was is over, though a shadow may still move
 FADING = 0.7  # of what it was, a pair later
@@ -89,6 +92,7 @@ class Gate(Generic[P]):
         self._event: int | None = None  # index of the first pair that shows what no kept pair shows
         self._again: int | None = None  # index at which what has come is to be shown once more
         self._index = -1
+        self._unrest = 0  # pairs since the scene was at rest, over the clips' ends
 
     def see(self, frames: NDArray[np.uint8], item: P, *, last: bool = False) -> list[Kept[P]]:
         """Decide about the next pair.
@@ -110,6 +114,7 @@ class Gate(Generic[P]):
         came_in, went_out = self._border.step(changes)
         self._moved |= self._everywhere.recent
         self._index += 1
+        self._unrest = 0 if calm else self._unrest + 1
         if self._kept is None:
             return [self._keep(_Seen(item, self._index, now[1], 1.0))]
         against = self._comparer.strength(now[1], self._kept.blocks)
@@ -136,37 +141,37 @@ class Gate(Generic[P]):
         """Return the indices of the pairs that should be kept, this one or earlier ones."""
         assert self._kept is not None  # noqa: S101  # for the type checker
         now, last, least = self._index, self._kept.index, self.threshold
-        silence_s = (now - last) * self._pair_s
+        silence = now - last
+        fresh = self._unrest * self._pair_s <= EPISODE_S
+        spacing = max(1, math.ceil((1.0 if fresh else BUSY) * SPACING_S * least / self._pair_s))
         wanted = set()
         if crept >= CREPT * least:
             wanted.add(now)
         if self._again is not None and now >= self._again:
-            if now - last >= LEAD:
+            if silence >= spacing:
                 wanted.add(now)
             self._again = None
         if came >= CAME * least:
             wanted.add(now)
-            self._again = now + LEAD
-            if calm and silence_s > max(STILL_S * least, self._pair_s):
+            self._again = now + spacing if fresh else None
+            if calm and silence > spacing:
                 wanted.add(now - 1)
         events = [] if self._event is None else [self._event]
         if came_in >= CAME * least:
             events.append(now)
-        if (went or went_out) and now - REACH > last:  # else the pair kept last shows it gone
+        if (went or went_out) and silence > REACH:  # else the pair kept last shows it gone
             events.append(now - REACH)
         if events:
             self._event = min(events)
-            due = max(self._event, last + math.ceil(SPACING_S * least / self._pair_s))
+            due = max(self._event, last + spacing)
             if due <= now:
                 wanted.add(due)
-                if went and due - last > max(LEAD, round(SPACING_S * least / self._pair_s)):
-                    wanted.add(due - LEAD)
+                if went and fresh and due - last > spacing:
+                    wanted.add(due - min(LEAD, spacing))
         limits_s = [self._anchor_s * min(1.0, least)]
         if self._everywhere.any:
             limits_s.append(MOVING_S * least)
-        if self._border.any:
-            limits_s.append(BORDER_S * least)
-        if silence_s >= min(limits_s):
+        if silence * self._pair_s >= min(limits_s) or (self._border.any and silence >= spacing):
             wanted.add(now)
         return wanted
 

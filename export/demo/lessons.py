@@ -50,7 +50,7 @@ _VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
 _WATCH_SHARE: Final = 0.7  # of the questions that can be answered so, asked as a watch asks them
 _FIRST_SHARE: Final = 0.7  # of these that are the first question; the rest is the second look
 _CAME_SHARE: Final = 0.4  # of what a watch asks, is who came
-_BOTH: Final = ("enter? Yes.", "enter? No.")
+_CAME: Final = ("enter? Yes.", "enter? No.")
 STAGES: Final[tuple[Stage, ...]] = ("a", "b", "c")
 
 
@@ -156,9 +156,9 @@ def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[tu
         answers = list(by_topic[topic])
         said = answers[int(rng.integers(len(answers)))]
         if topic == _WATCH_TOPIC and rng.random() < _CAME_SHARE:
-            said = _BOTH[0]
+            said = _CAME[0]
         # Who came and who did not are asked side by side: nothing but the name tells the two questions apart.
-        for each in _BOTH if said in _BOTH else (said,):
+        for each in _CAME if said in _CAME else (said,):
             if each not in by_topic[topic]:
                 continue  # nobody came
             among = by_topic[topic][each]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from edge.answer.schema import model_schema
-from edge.capture.keyframe import KeyFrames
 from edge.demo.world import answer, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
 from edge.model.engine import Engine
@@ -20,9 +19,9 @@ from edge.model.preprocess import scale
 from edge.records import Pair, Size
 from export.candidate import Question, lay_out, teacher_logits
 from export.convert import convert
-from export.demo import batches, network, taught, train
+from export.demo import batches, network, train
 from export.demo.batches import Layout, Source
-from export.demo.labels import CAMERA, FPS, SIGHTS, cell_labels, pair_labels, pair_time, still_labels
+from export.demo.labels import CAMERA, FPS, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import NUMBERS, STAGES, Lesson, body_text
 from export.demo.schedule import Course, Phase, Plan, Syllabus
 from export.demo.supply import Supply
@@ -185,72 +184,6 @@ def test_a_key_frame_is_shown_as_the_engine_shows_it(begun: Path, model: Any, tm
         chances = model.lm_head(part.states[0, len(asked) - 1 :])[:, :used].log_softmax(-1).numpy()
     ours = [float(row[token]) for row, token in zip(chances, said.tokens, strict=True)]
     np.testing.assert_allclose(ours, said.logprobs[: len(ours)], atol=1e-3)
-
-
-def test_a_clip_that_begins_later_differs_in_its_times_alone(source: Source) -> None:
-    phase = replace(ASKED, questions=4, full=0.0)
-    begun = times = 0
-    for number in range(12):
-        one, later = (
-            taught.make_clip(
-                source.stage,
-                Plan(phase, 24, 1, gated=number % 2 == 0, still=True, first=first),
-                np.random.default_rng(number),
-                CAMERA,
-            )
-            for first in (0, 40)
-        )
-        assert later.kept == tuple(40 + pair for pair in one.kept)
-        np.testing.assert_array_equal(later.cells, one.cells)
-        clocks = [0, 12, 13]  # its own, when the event began, when the other one ended
-        np.testing.assert_array_equal(
-            np.delete(later.happened, clocks, axis=1), np.delete(one.happened, clocks, axis=1)
-        )
-        assert set(np.unique(later.happened[:, 0] - one.happened[:, 0])) == {40}
-        begun += bool((later.happened[:, clocks[1]] - one.happened[:, clocks[1]] == 40).any())
-        assert one.still is not None
-        assert later.still is not None
-        assert later.still.tick == one.still.tick + 80
-        for before, after in zip(one.lessons[0], later.lessons[0], strict=True):
-            assert before.prompt == after.prompt
-            times += before.answer != after.answer
-    assert begun >= 6
-    assert times >= 6
-
-
-def test_key_frames_show_what_the_service_would_choose_or_as_many_as_are_wanted(source: Source) -> None:
-    phase = replace(ASKED, questions=0, full=0.0, together=1.0)
-    chosen = 0
-    for number in range(10):
-        plan = Plan(phase, 40, 1, still=True)
-        clip = taught.make_clip("b", plan, np.random.default_rng(number), CAMERA)
-        assert clip.still is not None
-        looks = KeyFrames(FPS)
-        best = max(pair for pair, (first, _) in enumerate(clip.frames) if looks.see(first))
-        if clip.still.tick == 2 * best:
-            chosen += 1
-        else:
-            assert (clip.still.labels[-6 * SIGHTS :].reshape(SIGHTS, 6)[:2, 0] > 0).all()
-    assert 3 <= chosen < 10
-
-
-def test_what_is_hard_to_tell_is_taught_more_often_than_chance_has_it() -> None:
-    """Two of one kind or colour, and two about as far apart as what is next to each other: a third and a quarter by chance."""
-    plan = Plan(replace(ASKED, full=0.0, uses=1, together=1.0), 24, 1, still=True)
-    two = alike = close = 0
-    for number in range(60):
-        clip = taught.make_clip("b", plan, np.random.default_rng(number), Size(96, 128))
-        for lesson in clip.lessons[0]:
-            objects = json.loads(lesson.answer).get("objects", ()) if lesson.answer.startswith("{") else ()
-            if len(objects) == 2:
-                one, other = (each["label"].split() for each in objects)
-                boxes = np.array([each["bbox_2d"] for each in objects]).reshape(2, 2, 2) * (128, 96) / 1000
-                two += 1
-                alike += any(a == b for a, b in zip(one, other, strict=True))
-                close += (boxes[:, 0].max(0) - boxes[:, 1].min(0)).max() < 0.13 * 96
-    assert two > 40
-    assert alike > 0.4 * two
-    assert close > 0.35 * two
 
 
 def test_every_step_gets_a_batch_of_its_own_phase(source: Source) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.capture.gate import ANCHOR_S, Gate, Kept
+from edge.capture.gate import ANCHOR_S, EPISODE_S, Gate, Kept
 from edge.records import Size
 
 SIZE = Size(96, 128)
@@ -124,18 +124,37 @@ def test_who_crosses_the_picture_is_kept_coming_and_going_within_half_a_second()
 @pytest.mark.parametrize("stays_s", [0.0, 10.0])
 def test_the_kept_pairs_before_and_after_what_happens_are_half_a_second_apart(stays_s: float) -> None:
     """Whoever can name no time but those of the pairs is right with either of the two."""
-    begin, stop, edge = 160, 190, SIZE.width + 12
+    begin, stop, speed = 160, 190, 2
     start = stop + round(stays_s * FPS)
+    end = begin + (12 + SIZE.width) // speed + start - stop
 
     def draw(picture: Picture, tick: int) -> None:
-        box(40, -12 + min(tick, stop) - begin + max(0, tick - start))(picture)
+        box(40, -12 + speed * (min(tick, stop) - begin + max(0, tick - start)))(picture)
 
     found = np.array(indices(kept(film(draw)))) * 2
-    for event in (begin, *((stop, start) if stays_s else ()), begin + edge + start - stop):
+    for event in (begin, *((stop, start) if stays_s else ()), end):
         before, after = found[found < event].max(), found[found >= event].min()
         assert after - before <= 0.5 * FPS, f"tick {event}, kept {found.tolist()}"
     if stays_s:
         assert ((found >= start) & (found <= start + FPS)).sum() > 1  # it is shown moving off
+
+
+def test_who_stays_at_the_border_is_shown_less_closely_after_a_while_until_the_scene_was_at_rest() -> None:
+    rest = range(240, 264)
+
+    def draw(picture: Picture, tick: int) -> None:
+        box(-6, 10 + 3 * (tick % 32))(picture) if tick >= 40 and tick not in rest else None
+
+    found = np.array(indices(kept(film(draw)))) * 2
+    spent = round(EPISODE_S * FPS)
+
+    def apart_s(begin: int, end: int) -> list[float]:
+        return [float(each) / FPS for each in np.diff(found[(found >= begin) & (found <= end)])]
+
+    for begin, end in ((40, rest.start), (rest.stop, 2 * PAIRS)):
+        assert set(apart_s(begin, begin + spent)) <= {0.25, 0.5}
+        assert np.mean(apart_s(begin + spent + 8, end)) >= 0.8
+        assert max(apart_s(begin + spent, end)) <= 1.0
 
 
 def test_what_creeps_is_compared_with_the_pair_kept_last_and_not_with_the_one_before() -> None:

@@ -1,0 +1,80 @@
+"""The clips that are taught: where they lie in the minute, what their key frames show, what they have more of than chance."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from edge.capture.keyframe import KeyFrames
+from edge.records import Size
+from export.demo import taught
+from export.demo.labels import CAMERA, FPS, SIGHTS
+from export.demo.schedule import Phase, Plan
+
+ASKED = Phase("exact", 1.0, 1.0, (3,), None, questions=4, full=1.0, uses=2)
+
+
+def test_a_clip_that_begins_later_differs_in_its_times_alone() -> None:
+    phase = replace(ASKED, full=0.0)
+    begun = times = 0
+    for number in range(12):
+        one, later = (
+            taught.make_clip(
+                "a",
+                Plan(phase, 24, 1, gated=number % 2 == 0, still=True, first=first),
+                np.random.default_rng(number),
+                CAMERA,
+            )
+            for first in (0, 40)
+        )
+        assert later.kept == tuple(40 + pair for pair in one.kept)
+        np.testing.assert_array_equal(later.cells, one.cells)
+        clocks = [0, 12, 13]  # its own, when the event began, when the other one ended
+        np.testing.assert_array_equal(
+            np.delete(later.happened, clocks, axis=1), np.delete(one.happened, clocks, axis=1)
+        )
+        assert set(np.unique(later.happened[:, 0] - one.happened[:, 0])) == {40}
+        begun += bool((later.happened[:, clocks[1]] - one.happened[:, clocks[1]] == 40).any())
+        assert one.still is not None
+        assert later.still is not None
+        assert later.still.tick == one.still.tick + 80
+        for before, after in zip(one.lessons[0], later.lessons[0], strict=True):
+            assert before.prompt == after.prompt
+            times += before.answer != after.answer
+    assert begun >= 6
+    assert times >= 6
+
+
+def test_key_frames_show_what_the_service_would_choose_or_as_many_as_are_wanted() -> None:
+    phase = replace(ASKED, questions=0, full=0.0, together=1.0)
+    chosen = 0
+    for number in range(10):
+        plan = Plan(phase, 40, 1, still=True)
+        clip = taught.make_clip("b", plan, np.random.default_rng(number), CAMERA)
+        assert clip.still is not None
+        looks = KeyFrames(FPS)
+        best = max(pair for pair, (first, _) in enumerate(clip.frames) if looks.see(first))
+        if clip.still.tick == 2 * best:
+            chosen += 1
+        else:
+            assert (clip.still.labels[-6 * SIGHTS :].reshape(SIGHTS, 6)[:2, 0] > 0).all()
+    assert 3 <= chosen < 10
+
+
+def test_what_is_hard_to_tell_is_taught_more_often_than_chance_has_it() -> None:
+    """Two of one kind or colour, and two about as far apart as what is next to each other: a third and a quarter by chance."""
+    plan = Plan(replace(ASKED, full=0.0, uses=1, together=1.0), 24, 1, still=True)
+    two = alike = close = 0
+    for number in range(60):
+        clip = taught.make_clip("b", plan, np.random.default_rng(number), Size(96, 128))
+        for lesson in clip.lessons[0]:
+            objects = json.loads(lesson.answer).get("objects", ()) if lesson.answer.startswith("{") else ()
+            if len(objects) == 2:
+                one, other = (each["label"].split() for each in objects)
+                boxes = np.array([each["bbox_2d"] for each in objects]).reshape(2, 2, 2) * (128, 96) / 1000
+                two += 1
+                alike += any(a == b for a, b in zip(one, other, strict=True))
+                close += (boxes[:, 0].max(0) - boxes[:, 1].min(0)).max() < 0.13 * 96
+    assert two > 40
+    assert alike > 0.4 * two
+    assert close > 0.35 * two
