@@ -26,12 +26,13 @@ from edge.records import Size
 from export.demo.labels import CAMERA, FPS, pair_time
 from export.demo.lessons import NUMBERS, Lesson
 from export.demo.schedule import Plan
-from export.demo.taught import Clip, KeyFrame, make_clip, make_crowd
+from export.demo.taught import Clip, KeyFrame, make_clip, make_crowd, make_gathering
 
 _NUMBERS: Final = frozenset(NUMBERS)
 _NUMBER_WEIGHT: Final = 0.3
 """Weight of a time or a side beside a word: there are more of them, and the last step of each can only be guessed, while how
-two things stand to each other is one word."""
+two things stand to each other is one word. A box's first side weighs as much as a word: it is where one thing is taken for
+another."""
 _CHOICES: Final = ('"relations":[', '"answer":"')
 """What stands in front of a choice: how things stand to each other, and a watch's verdict."""
 _CHOICE_WEIGHT: Final = 4.0
@@ -134,6 +135,7 @@ class Layout:
         # By id: whether a token is a whole number, of seconds or of a side.
         words = [self.tokenizer.decode([token]) for token in used]
         self._numeric = np.array([word in _NUMBERS for word in words])
+        self._opens = np.array([word.endswith("[") for word in words])
         self._spelt = np.array([len(word) for word in words])
         self.still = still_size(CAMERA, self.manifest, AnswerSettings().key_frame_tokens)
 
@@ -217,7 +219,8 @@ class Layout:
 
     def _weigh(self, said: list[int]) -> NDArray[np.float64]:
         """Return the weight of each token of an answer in what is learnt."""
-        weights: NDArray[np.float64] = np.where(self._numeric[said], _NUMBER_WEIGHT, 1.0)
+        first = np.concatenate([[False], self._opens[said[:-1]]])
+        weights: NDArray[np.float64] = np.where(self._numeric[said] & ~first, _NUMBER_WEIGHT, 1.0)
         weights *= len(said) ** -_LENGTH_POWER
         text = self.tokenizer.decode(said[:-1])
         for choice in _CHOICES:
@@ -282,7 +285,7 @@ def make(source: Source, number: int, plan: Plan) -> Batch:
     if source.layout not in _layouts:
         _layouts[source.layout] = Layout(source.layout)
     layout = _layouts[source.layout]
-    draw = make_crowd if plan.phase.seeing else make_clip
+    draw = make_crowd if plan.phase.seeing else make_gathering if plan.crowd else make_clip
     count = plan.clips * _CROWDS if plan.phase.seeing else plan.clips
     if plan.phase.seeing and plan.still:
         count = max(1, count * cells_of(source.stage) // _cells(layout.still))

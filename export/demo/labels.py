@@ -45,6 +45,8 @@ asked for leads to its time wherever one looks; and kind, colour and the sides o
 in the order in which answers name them."""
 NONE: Final = -1
 """A label of which nothing is known: no box of what is not there."""
+TOLD: Final = slice(1, len(PAIR_CLASSES) - SIGHTS * len(_SIGHT))
+"""Where among a pair's labels stands what a clip has told by then."""
 BEGUN: Final = slice(1, 1 + len(_EVENT))
 """Where among a pair's labels the event that began last stands."""
 _SLACK_S: Final = 0.06  # half of the last digit of a written time

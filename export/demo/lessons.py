@@ -86,10 +86,9 @@ def lessons(
         still: Tick of the key frame that goes with what the service shows one with; None: there is none.
     """
     shown = still is not None
-    where = answer(true, "spatial", tick=-1 if still is None else still)
     pool = [
         Lesson(_prompt("summary", rng, full), body_text(answer(true, "summary"))),
-        Lesson(_prompt("spatial", rng, full), body_text(_coarse(where)), shown),
+        where(true, still, rng, full=full),
     ]
     for question, said in _questions(true, rng, max(2, count - len(pool))):
         if said in _VERDICTS and rng.random() < _WATCH_SHARE:
@@ -104,6 +103,12 @@ def lessons(
         else:
             pool.append(Lesson(f"{question} {SHORT['ask']}", body_text({"text": said})))
     return tuple(pool[int(place)] for place in rng.permutation(len(pool))[:count])
+
+
+def where(true: Truth, still: int | None, rng: np.random.Generator, *, full: float) -> Lesson:
+    """Ask where all is, at the key frame's tick or, without one, at the end; arguments as in `lessons`."""
+    body = answer(true, "spatial", tick=-1 if still is None else still)
+    return Lesson(_prompt("spatial", rng, full), body_text(_coarse(body)), still is not None)
 
 
 def texts(*, clips: int, seed: int) -> Iterator[str]:

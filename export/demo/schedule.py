@@ -26,6 +26,8 @@ TEXT_A_PAIR: Final = 6
 """Tokens of a pair beside its visual ones: a timestamp, and one to each side of the picture."""
 TOKENS_A_QUESTION: Final = 130
 """With its answer, about."""
+CROWD_PAIRS: Final = 3
+"""Of a crowd that is asked where all is; the key frame shows one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Phase:
         stills: Share of the batches with a key frame that is shown where places are asked for; of crowds, the share
             that is seen at a key frame's size.
         together: Share of the clips that show two sprites at the moment of which boxes are asked; one in seven does by chance.
+        crowds: Share of the other batches whose clips are crowds, asked where all is at a key frame: with three or four to be told apart,
+            an answer teaches more than a minute does in which one or two come.
         aids: Weight of what the heads are told beside the answers. At 1 the gradient of the heads at key frames alone is nine times as long
             as that of the answers once both are known in the main, and answers are learnt hardly any further.
         late: Share of the batches whose clips begin at a later time than 0: so a short clip teaches the times of a long one.
@@ -64,6 +68,7 @@ class Phase:
     stills: float = 0.0
     late: float = 0.0
     together: float = 0.0
+    crowds: float = 0.0
     aids: float = 1.0
 
 
@@ -117,6 +122,7 @@ _LONG: Final = Syllabus(
             stills=1.0,
             late=0.6,
             together=0.8,
+            crowds=0.4,
             aids=0.06,
         ),
     )
@@ -143,7 +149,7 @@ class Plan:
 
     A gated clip is alone in its batch, because what is left of it has its own length and its own times; it is the longer of two
     that are drawn: of a minute the gate leaves a sixth or less. With ``still`` each has a key
-    frame; crowds are pictures of a key frame's size then. The first pair has the time of pair ``first``.
+    frame; crowds that are only seen are pictures of a key frame's size then. The first pair has the time of pair ``first``.
     """
 
     phase: Phase
@@ -152,6 +158,7 @@ class Plan:
     gated: bool = False
     still: bool = False
     first: int = 0
+    crowd: bool = False
 
 
 def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> Plan:
@@ -165,10 +172,13 @@ def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> 
     """
     gated = bool(rng.random() < phase.gated)
     pairs = int(rng.choice(phase.pairs, 1 + gated).max())
-    one = pairs * (TEXT_A_PAIR + cells) + phase.questions * TOKENS_A_QUESTION
-    still = bool(rng.random() < phase.stills)
+    crowd = not gated and bool(rng.random() < phase.crowds)
+    if crowd:
+        pairs = CROWD_PAIRS
+    one = pairs * (TEXT_A_PAIR + cells) + (2 if crowd else phase.questions) * TOKENS_A_QUESTION
+    still = crowd or bool(rng.random() < phase.stills)
     first = int(rng.integers(PAIRS - pairs + 1)) if rng.random() < phase.late else 0
-    return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still, first)
+    return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still, first, crowd)
 
 
 class Course:

@@ -19,8 +19,17 @@ from edge.demo.world.truth import retold
 from edge.records import Size
 from export.demo.codec import round_trip
 from export.demo.crowd import crowd
-from export.demo.labels import FPS, PAIR_CLASSES, cell_labels, pair_labels, pair_time, still_labels
-from export.demo.lessons import Lesson, lessons
+from export.demo.labels import (
+    FPS,
+    NONE,
+    PAIR_CLASSES,
+    TOLD,
+    cell_labels,
+    pair_labels,
+    pair_time,
+    still_labels,
+)
+from export.demo.lessons import Lesson, lessons, where
 from export.demo.schedule import Plan
 
 CODED_SHARE: Final = 0.5
@@ -32,6 +41,8 @@ _CLOSE: Final = 0.5
 """Of clips in which two come close show them then: whether they are next to each other is decided there."""
 _ALIKE: Final = 0.4
 """Of clips that should show two, have two of one kind or of one colour, which are easily taken for each other."""
+_GATHERED: Final = (2, 3, 4)
+"""How many stand apart in a crowd that is asked where all is."""
 _THRESHOLDS: Final = (0.25, 0.5, 1.0, 1.0, 1.5)
 _TRIES: Final = 200
 
@@ -73,6 +84,39 @@ def make_crowd(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -
     none = np.zeros((0, len(PAIR_CLASSES)), np.int64)
     every = tuple(range(plan.pairs))
     return Clip(pictures, every, cell_labels(scene, every), none, ())
+
+
+def make_gathering(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
+    """Draw a crowd that is asked where all is at its key frame, on which a few stand apart."""
+    wanted = int(rng.choice(_GATHERED))
+    for _ in range(_TRIES):
+        scene = crowd(int(rng.integers(2**62)), stage, plan.pairs, fps=FPS)
+        true = retold(truth(scene), ())
+        moments = [tick for tick in range(0, scene.ticks, 2) if _apart(true, tick) == wanted]
+        if moments:
+            break
+    else:
+        moments = [0]
+    pictures = _pictures(scene, rng)
+    still = int(rng.choice(moments))
+    every = tuple(range(plan.pairs))
+    happened = pair_labels(true, every, first=plan.first)
+    happened[:, TOLD] = NONE  # they come and go from one picture to the next, and nobody is told of it
+    return Clip(
+        pictures,
+        tuple(plan.first + pair for pair in every),
+        cell_labels(scene, every),
+        happened,
+        tuple((where(true, still, rng, full=plan.phase.full),) for _ in range(plan.phase.uses)),
+        _key_frame(true, still, rng, plan.first, size),
+    )
+
+
+def _apart(true: Truth, tick: int) -> int:
+    """Return how many can be seen, each by a name of its own and none behind another; else 0."""
+    names = [seen.label for seen in true.sights(tick)]
+    clear = len(names) == len(set(names)) and all(each.relation != "behind" for each in true.relations(tick))
+    return len(names) if clear else 0
 
 
 def make_clip(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:

@@ -70,19 +70,25 @@ def test_marks_of_the_phase_before_do_not_master_the_next() -> None:
 def test_a_batch_is_of_its_phase_and_about_its_size(seed: int, tokens: int) -> None:
     for phase in schedule.SYLLABI["b"].phases:
         plan = schedule.plan(phase, np.random.default_rng(seed), cells=12, tokens=tokens)
-        assert plan.pairs in phase.pairs
-        one = plan.pairs * (12 + schedule.TEXT_A_PAIR) + phase.questions * schedule.TOKENS_A_QUESTION
+        assert plan.pairs in ((schedule.CROWD_PAIRS,) if plan.crowd else phase.pairs)
+        asked = 2 if plan.crowd else phase.questions
+        one = plan.pairs * (12 + schedule.TEXT_A_PAIR) + asked * schedule.TOKENS_A_QUESTION
         assert plan.clips == 1 or plan.clips * one <= tokens + one / 2
 
 
 def test_what_goes_through_the_gate_is_longer() -> None:
     last = schedule.SYLLABI["b"].phases[-1]
     rng = np.random.default_rng(0)
-    plans = [schedule.plan(last, rng, cells=48, tokens=2_560) for _ in range(1_000)]
-    gated, whole = ([each.pairs for each in plans if each.gated is gate] for gate in (True, False))
+    plans = [schedule.plan(last, rng, cells=48, tokens=2_560) for _ in range(5_000)]
+    crowds = [each for each in plans if each.crowd]
+    gated, whole = (
+        [each.pairs for each in plans if not each.crowd and each.gated is gate] for gate in (True, False)
+    )
     assert np.mean(gated) > 1.3 * np.mean(whole)
     assert set(gated) == set(whole) == set(last.pairs)
     assert len(gated) / len(plans) == pytest.approx(last.gated, abs=0.05)
+    assert len(crowds) / len(plans) == pytest.approx((1 - last.gated) * last.crowds, abs=0.05)
+    assert all(each.still and not each.gated for each in crowds)
 
 
 def test_the_heads_weigh_little_at_the_end() -> None:

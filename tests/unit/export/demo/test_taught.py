@@ -8,7 +8,7 @@ import numpy as np
 from edge.capture.keyframe import KeyFrames
 from edge.records import Size
 from export.demo import taught
-from export.demo.labels import CAMERA, FPS, SIGHTS
+from export.demo.labels import CAMERA, FPS, NONE, SIGHTS, TOLD
 from export.demo.schedule import Phase, Plan
 
 ASKED = Phase("exact", 1.0, 1.0, (3,), None, questions=4, full=1.0, uses=2)
@@ -78,3 +78,29 @@ def test_what_is_hard_to_tell_is_taught_more_often_than_chance_has_it() -> None:
     assert two > 40
     assert alike > 0.4 * two
     assert close > 0.35 * two
+
+
+def test_a_crowd_is_asked_where_each_of_a_few_is_that_stand_apart() -> None:
+    plan = Plan(replace(ASKED, full=0.0), 3, 1, still=True, first=7, crowd=True)
+    shown, same = [], 0
+    for number in range(20):
+        clip = taught.make_gathering("b", plan, np.random.default_rng(number), CAMERA)
+        assert clip.still is not None
+        assert clip.kept == (7, 8, 9)
+        assert clip.still.tick in (14, 16, 18)
+        assert clip.happened[:, 0].tolist() == [7, 8, 9]
+        assert (clip.happened[:, TOLD] == NONE).all()
+        ((lesson,), again) = clip.lessons
+        assert again[0].answer == lesson.answer
+        assert lesson.shown
+        body = json.loads(lesson.answer)
+        labels = [each["label"] for each in body["objects"]]
+        assert len(set(labels)) == len(labels)
+        assert "behind" not in {each["relation"] for each in body["relations"]}
+        assert len(body["relations"]) >= len(labels) * (len(labels) - 1) / 2
+        shown.append(len(labels))
+        # The key frame is taken from the clip; in the pair's second picture somebody may have left.
+        pair = clip.happened[clip.still.tick // 2 - 7, -6 * SIGHTS :: 6]
+        same += pair.tolist() == clip.still.labels[-6 * SIGHTS :: 6].tolist()
+    assert set(shown) == {2, 3, 4}
+    assert same >= 15
