@@ -335,21 +335,23 @@ def _watched(question: Question, reply_to: Callable[[str], Reply]) -> Watched:
 
     The second look does not know of the first one, so it cannot lean on it. Only two yes make one.
     """
-    first, chance = _verdict(reply_to(question.text))
+    seen, first, chance = _verdict(reply_to(question.text))
     check = None
     if first == "yes" and question.check:
-        check, chance = _verdict(reply_to(question.check))
+        seen, check, chance = _verdict(reply_to(question.check))
     return Watched(
         rule=question.rule,
         question=question.question,
         answer="unsure" if check is not None and check != "yes" else first,
         first=first,
         check=check,
+        seen=seen,
         confidence=chance,
     )
 
 
-def _verdict(reply: Reply) -> tuple[Verdict, float]:
+def _verdict(reply: Reply) -> tuple[str, Verdict, float]:
+    """Return what was seen, the verdict and its probability; a reply that ran out of room has decided nothing."""
     try:
         body = WatchBody.model_validate_json(reply.text)
     except ValidationError as error:
@@ -358,7 +360,8 @@ def _verdict(reply: Reply) -> tuple[Verdict, float]:
             evidence=[f"it begins: {reply.text[:80]!a}"],
             next_step="Give another bundle.",
         ) from error
-    return body.answer, Chances(reply.pieces, reply.chances).number("answer") or 0.0
+    chance = Chances(reply.pieces, reply.chances).number("answer") or 0.0
+    return body.seen, body.answer if reply.finish == "stop" else "unsure", chance
 
 
 def _check_end(prompt: Prompt, engine: Engine) -> None:

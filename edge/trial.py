@@ -190,11 +190,14 @@ def _prompts(expected: Expected, given: PromptFile) -> Iterator[Prompt]:
     if expected.objects:
         yield of("spatial")
     if expected.watch:
-        words = next((each.text for each in given.prompt if each.kind == "watch"), "")
+        said = {
+            "words": next((each.text for each in given.prompt if each.kind == "watch"), ""),
+            "language": given.answers.language,
+        }
         yield replace(
             of("watch"),
             questions=tuple(
-                Question(f"q{at}", text, watch_text(text, words=words), check_text(text, words=words), ())
+                Question(f"q{at}", text, watch_text(text, **said), check_text(text, **said), ())
                 for at, text in enumerate(expected.watch)
             ),
         )

@@ -14,6 +14,7 @@ from edge.messages import (
     EVENT_CHARS,
     HEADLINE_CHARS,
     LABEL_CHARS,
+    SEEN_CHARS,
     SUMMARY_CHARS,
     TEXT_CHARS,
     Answer,
@@ -96,8 +97,24 @@ def answer(kind: Any, words: str, **fields: Any) -> Answer:
         "free": Box(x1=0.0, y1=0.9, x2=1.0, y2=1.0) if kind == "spatial" else None,
         "key_frame": KeyFrame(time=31.5, height=480, width=640, tokens=300) if kind == "spatial" else None,
         "watches": (
-            Watched(rule="door", question=words, answer="unsure", first="yes", check="no", confidence=0.8),
-            Watched(rule="car", question=words, answer="yes", first="yes", check="yes", confidence=0.9),
+            Watched(
+                rule="door",
+                question=words,
+                answer="unsure",
+                first="yes",
+                check="no",
+                seen=words[:SEEN_CHARS],
+                confidence=0.8,
+            ),
+            Watched(
+                rule="car",
+                question=words,
+                answer="yes",
+                first="yes",
+                check="yes",
+                seen=words[:SEEN_CHARS],
+                confidence=0.9,
+            ),
             Watched(rule="dog", question=words, answer="no", first="no", confidence=0.7),
         )
         if kind == "watch"

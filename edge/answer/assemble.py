@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edge import __version__
-from edge.answer import places, result
+from edge.answer import places, relations, result
 from edge.answer.confidence import Chances, folded
 from edge.errors import AnswerError
 from edge.messages import (
@@ -43,7 +43,7 @@ from edge.messages import (
     Watched,
     message_id,
 )
-from edge.records import ALL, ClipPlan, ClipStats, Effort, Prompt
+from edge.records import ALL, ClipPlan, ClipStats, Effort, Prompt, Size
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _NO_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # categories of characters that no line holds
@@ -119,8 +119,9 @@ def assemble(
     """Make the published answer of one clip under one prompt.
 
     Of a watch, ``written`` counts all its questions together, its text is not used, and ``watches`` says what was
-    answered: nothing in such an answer is the model's own words. An event is valid when ``0 <= start <= end <= length of the clip``; of a box see `edge.answer.places.problem`. The
-    status is ``partial`` when a part of the clip was not seen.
+    answered. An event is valid when ``0 <= start <= end <= length of the clip``; of a box see
+    `edge.answer.places.problem`, of relations `edge.answer.relations`. The status is ``partial`` when a part of the clip
+    was not seen.
 
     Raises:
         AnswerError: The text is no body of this kind. Nothing that the grammar allows raises it.
@@ -128,7 +129,7 @@ def assemble(
     cleaner = _Cleaner()
     reader = _Reader(written, plan, stats, work, cleaner)
     if prompt.kind == "watch":
-        said = _watched(watches)
+        said = _watched(watches, cleaner)
     elif prompt.schema:
         said = reader.result(_object(written.text, prompt))
     else:
@@ -189,12 +190,12 @@ def assemble(
     )
 
 
-def _watched(watches: Sequence[Watched]) -> dict[str, Any]:
+def _watched(watches: Sequence[Watched], cleaner: _Cleaner) -> dict[str, Any]:
     """Return the fields of a watch's answer."""
     headline = ", ".join(f"{watched.rule}: {watched.answer}" for watched in watches)
     return {
         "headline": headline[:HEADLINE_CHARS],
-        "watches": tuple(watches),
+        "watches": tuple(each.model_copy(update={"seen": cleaner.line(each.seen)}) for each in watches),
         "fields": {watched.rule: watched.confidence for watched in watches},
     }
 
@@ -237,6 +238,9 @@ class _Reader:
         self._fps = plan.fps
         self._seconds = stats.seconds
         self._shown = work.shown
+        # The shape of the picture that boxes refer to.
+        still = work.key_frame
+        self._size = plan.size if still is None else Size(still.height, still.width)
         self._cleaner = cleaner
         self._line = cleaner.line
 
@@ -280,6 +284,7 @@ class _Reader:
 
     def _spatial(self, body: SpatialBody) -> dict[str, Any]:
         found = self._objects(body.objects)
+        told = [self._relation(at, relation, found) for at, relation in enumerate(body.relations)]
         boxes = [seen.written for seen in found if seen.valid and seen.written is not None]
         labels = [seen.label for seen in found if seen.valid]
         first = places.nearest(boxes)
@@ -287,10 +292,7 @@ class _Reader:
         return {
             "headline": self._line(body.headline),
             "objects": found,
-            "relations": tuple(
-                self._relation(at, relation, [seen.label for seen in found])
-                for at, relation in enumerate(body.relations)
-            ),
+            "relations": (*told, *relations.worked_out(found, told, self._size)),
             "nearest": "" if first is None else labels[first],
             "free": None if room is None else _box(room),
             "fields": self._fields("headline"),
@@ -341,14 +343,15 @@ class _Reader:
             )
         return tuple(found)
 
-    def _relation(self, at: int, relation: RelationBody, labels: Sequence[str]) -> Relation:
-        subject, other = self._line(relation.subject), self._line(relation.object)
-        known = subject in labels and other in labels
+    def _relation(self, at: int, relation: RelationBody, objects: Sequence[SeenObject]) -> Relation:
+        subject, word, other = (
+            self._line(text) for text in (relation.subject, relation.relation, relation.object)
+        )
         return Relation(
             subject=subject,
-            relation=self._line(relation.relation),
+            relation=word,
             object=other,
-            valid=known and (subject != other or labels.count(subject) > 1),
+            valid=relations.holds(subject, word, other, objects, self._size),
             confidence=self._chances.words("relations", at, "relation"),
         )
 

@@ -22,7 +22,7 @@ _WORDS = {
     ),
     "spatial": (
         "Where are the people, vehicles, animals and other important objects in the last picture of this video? "
-        "List each object once, with its box, and say how they stand to each other. "
+        "List each object once, with its box, and say what they do with each other. "
         "If you see none of them, say so and list no objects."
     ),
     "watch": "",
@@ -42,12 +42,13 @@ _FORM = {
     "spatial": (
         'Reply in JSON: {"headline": one short sentence, '
         '"objects": [{"label": a few words, "bbox_2d": [x1, y1, x2, y2]}], '
-        '"relations": [{"subject": a label, "relation": such as "left of", "object": a label}]}. '
-        f"Coordinates are whole numbers from 0 to 1000. At most {MAX_OBJECTS} objects and {MAX_RELATIONS} relations."
+        '"relations": [{"subject": a label, "relation": such as "behind" or "carrying", "object": a label}]}. '
+        "Coordinates are whole numbers from 0 to 1000. Leave out what boxes show, such as left of. "
+        f"At most {MAX_OBJECTS} objects and {MAX_RELATIONS} relations."
     ),
     "watch": (
-        'Reply in JSON: {"answer": "yes"}, {"answer": "no"} or {"answer": "unsure"}. '
-        "Say yes only if you can see it; say unsure if you cannot tell."
+        'Reply in JSON: {"seen": one short sentence, "answer": "yes", "no" or "unsure"}. '
+        "Say yes only if you see it, unsure if you cannot tell."
     ),
     "ask": f'Reply in JSON: {{"text": your answer in one to three sentences}}. {_SEEN}',
 }
@@ -64,19 +65,26 @@ def default_text(kind: str) -> str:
     return _WORDS[kind]
 
 
-def watch_text(question: str, *, words: str = "") -> str:
+def watch_text(question: str, *, words: str = "", language: str = "") -> str:
     """Return what the model is asked for one question of a watch.
 
     Args:
         question: The operator's, such as "Is a parcel at the door?".
         words: What the operator wants said before each question, such as what the camera looks at.
+        language: In which the model should write what it sees; empty: as it likes.
     """
-    return "\n".join(part for part in (words.strip(), question.strip(), _FORM["watch"]) if part)
+    return "\n".join(
+        part for part in (words.strip(), question.strip(), _FORM["watch"], _in(language)) if part
+    )
 
 
-def check_text(question: str, *, words: str = "") -> str:
+def check_text(question: str, *, words: str = "", language: str = "") -> str:
     """Return what the model is asked a second time, when its first answer was yes; as `watch_text`."""
-    return watch_text(f"{_AGAIN} {question.strip()}", words=words)
+    return watch_text(f"{_AGAIN} {question.strip()}", words=words, language=language)
+
+
+def _in(language: str) -> str:
+    return f"Write all text in {language.strip()}." if language.strip() else ""
 
 
 def prompt_from(
@@ -96,11 +104,11 @@ def prompt_from(
     manner = answers or AnswerSettings(key_frame_tokens=0)
     words = settings.text.strip() or default_text(settings.kind)
     form = _FORM[settings.kind] if given is None else f"{given.form} {_SEEN}"
-    language = f"\nWrite all text in {manner.language.strip()}." if manner.language.strip() else ""
+    parts = (words, form, _in(manner.language))
     return Prompt(
         name=settings.name,
         kind=settings.kind,
-        text="" if settings.kind == "watch" else f"{words}\n{form}{language}",
+        text="" if settings.kind == "watch" else "\n".join(part for part in parts if part),
         max_tokens=settings.max_tokens,
         still_tokens=manner.key_frame_tokens if settings.kind in _PLACES else 0,
         sampled=manner.sampling == "recommended" and settings.kind in _PROSE and given is None,
@@ -114,7 +122,12 @@ def prompts_from(settings: Settings) -> list[Prompt]:
     for each in settings.prompts:
         prompt = prompt_from(each, settings.answers)
         if each.kind == "watch":
-            prompt = replace(prompt, questions=tuple(_question(rule, each.text) for rule in settings.watch))
+            prompt = replace(
+                prompt,
+                questions=tuple(
+                    _question(rule, each.text, settings.answers.language) for rule in settings.watch
+                ),
+            )
         made.append(prompt)
     return made
 
@@ -129,11 +142,11 @@ def for_camera(prompts: Sequence[Prompt], camera: str) -> tuple[Prompt, ...]:
     )
 
 
-def _question(rule: WatchSettings, words: str) -> Question:
+def _question(rule: WatchSettings, words: str, language: str) -> Question:
     return Question(
         rule=rule.id,
         question=rule.question.strip(),
-        text=watch_text(rule.question, words=words),
-        check=check_text(rule.question, words=words) if rule.check else "",
+        text=watch_text(rule.question, words=words, language=language),
+        check=check_text(rule.question, words=words, language=language) if rule.check else "",
         cameras=rule.cameras,
     )

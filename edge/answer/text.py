@@ -124,7 +124,8 @@ def _watched(watched: Watched, width: int, style: Style) -> str:
     if watched.check is not None:
         remark += f", {watched.check} at a second look"
     line = _wrap(f"{watched.answer:<6}  {watched.question}  ({remark})", width, " " * 8)
-    return style.paint(BOLD, line[:6]) + line[6:]
+    seen = f"\n{_wrap(' ' * 8 + watched.seen, width, ' ' * 8)}" if watched.seen else ""
+    return style.paint(BOLD, line[:6]) + line[6:] + seen
 
 
 def _wrap(text: str, width: int, indent: str = "") -> str:

@@ -6,7 +6,7 @@
 
 What stands is kept as text (`Watches.dump`), which goes to the disk in the same transaction as the messages that it
 led to: a restart neither repeats an alert nor forgets one. Rules, questions and topics are the operator's alone; of the
-model there is one word of three.
+model one word of three counts, and what it says that it saw goes along in the payload, as data.
 """
 
 from __future__ import annotations
@@ -191,6 +191,7 @@ class Watches:
             seq=answer.seq,
             answer_id=answer.id,
             answers=window,
+            seen=watched.seen,
             confidence=Confidence(value=watched.confidence),
         )
 

@@ -23,6 +23,7 @@ class Alert(Message):
         since: When it was raised.
         answers: The answers that decided it, oldest first.
         confidence: Of the last of these; None where no answer decided.
+        seen: What the model wrote that it saw before the last of these; "" where no answer decided.
         answer_id: ``id`` of the answer that holds it, or "".
     """
 
@@ -40,6 +41,7 @@ class Alert(Message):
     seq: int | None
     answer_id: str
     answers: tuple[Verdict, ...]
+    seen: str = ""
     confidence: Confidence | None
 
 

@@ -103,13 +103,17 @@ class SeenObject(Message):
 class Relation(Message):
     """A relation between two labels, such as person - left of - car.
 
-    ``valid`` is false where it is not between two different ones of the objects.
+    Attributes:
+        valid: False where it is not between two different ones of the objects, or their boxes show something else.
+        source: ``model``: it was written by the model. ``boxes``: it was worked out from the two boxes.
+        confidence: Of the model's words; of what was worked out, that of the less certain box.
     """
 
     subject: str
     relation: str
     object: str
     valid: bool = True
+    source: Literal["model", "boxes"] = "model"
     confidence: Probability | None = None
 
 
@@ -122,6 +126,7 @@ class Watched(Message):
         answer: What holds: a yes that did not stand the second look is ``unsure``.
         first: What was answered at first.
         check: What the second look said; None where there was none.
+        seen: What the model wrote that it saw before it said ``first``, or ``check`` where there was one.
         confidence: Probability of ``first``, or of ``check`` where there was one, among yes, no and unsure.
     """
 
@@ -130,6 +135,7 @@ class Watched(Message):
     answer: Verdict
     first: Verdict
     check: Verdict | None = None
+    seen: str = ""
     confidence: Probability
 
 

@@ -16,6 +16,7 @@ from edge.messages.wire import (
     MAX_EVENTS,
     MAX_OBJECTS,
     MAX_RELATIONS,
+    SEEN_CHARS,
     SUMMARY_CHARS,
     TEXT_CHARS,
     Verdict,
@@ -98,8 +99,12 @@ class AskBody(BaseModel):
 
 
 class WatchBody(BaseModel):
-    """The model-written part of the answer to a watch question: one word, nothing of its own."""
+    """The model-written part of the answer to a watch question: what bears on it, and then the verdict.
+
+    A small model that has to say yes or no at once guesses; one that has written down what it saw can read it there.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    seen: Annotated[str, Field(min_length=1, max_length=SEEN_CHARS)]
     answer: Verdict

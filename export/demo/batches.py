@@ -30,11 +30,11 @@ from export.demo.taught import Clip, KeyFrame, make_clip, make_crowd, make_gathe
 
 _NUMBERS: Final = frozenset(NUMBERS)
 _NUMBER_WEIGHT: Final = 0.3
-"""Weight of a time or a side beside a word: there are more of them, and the last step of each can only be guessed, while how
-two things stand to each other is one word. A box's first side weighs as much as a word: it is where one thing is taken for
+"""Weight of a time or a side beside a word: there are more of them, and the last step of each can only be guessed, while a
+verdict is one word. A box's first side weighs as much as a word: it is where one thing is taken for
 another."""
-_CHOICES: Final = ('"relations":[', '"answer":"')
-"""What stands in front of a choice: how things stand to each other, and a watch's verdict."""
+_CHOICE: Final = '"answer":"'
+"""What stands in front of a choice: a watch's verdict."""
 _CHOICE_WEIGHT: Final = 4.0
 """Weight of what comes after it beside other words: one or two of its tokens are not copied."""
 _LENGTH_POWER: Final = 0.25
@@ -223,10 +223,9 @@ class Layout:
         weights: NDArray[np.float64] = np.where(self._numeric[said] & ~first, _NUMBER_WEIGHT, 1.0)
         weights *= len(said) ** -_LENGTH_POWER
         text = self.tokenizer.decode(said[:-1])
-        for choice in _CHOICES:
-            before, found, _ = text.partition(choice)
-            if found:
-                weights[np.cumsum(self._spelt[said]) > len(before + found)] *= _CHOICE_WEIGHT
+        before, found, _ = text.partition(_CHOICE)
+        if found:
+            weights[np.cumsum(self._spelt[said]) > len(before + found)] *= _CHOICE_WEIGHT
         return weights
 
     def batch(self, clips: list[Clip]) -> Batch:

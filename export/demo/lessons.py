@@ -11,7 +11,7 @@ import numpy as np
 
 from edge.answer.prompts import check_text, default_text, prompt_from, watch_text
 from edge.config import PromptSettings
-from edge.demo.world import Question, Stage, Truth, answer, asked, draw_scene, truth
+from edge.demo.world import Question, Stage, Truth, answer, asked, comings, draw_scene, truth
 from export.checkpoint.template import TIMESTAMP
 from export.demo.labels import BOX_STEP
 
@@ -49,6 +49,13 @@ NUMBERS: Final = (
 _VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
 _WATCH_SHARE: Final = 0.7  # of the questions that can be answered so, asked as a watch asks them
 _FIRST_SHARE: Final = 0.7  # of these that are the first question; the rest is the second look
+_SHOWN_SHARE: Final = 0.5  # of these come after the key frame
+_MUCH: Final = 4  # a clip that is asked so much
+_WATCHED: Final = (
+    3  # is asked so many more as a watch asks: the verdict is one word, and has to be read in what was seen
+)
+_COMINGS: Final = 2  # and so often who came and who did not: to find a name among others is hard to learn
+_WATCHED_FULL: Final = 3  # power of the share of these that are as long as in use
 _CAME_SHARE: Final = 0.4  # of what a watch asks, is who came
 _CAME: Final = ("enter? Yes.", "enter? No.")
 STAGES: Final[tuple[Stage, ...]] = ("a", "b", "c")
@@ -81,28 +88,41 @@ def lessons(
     Args:
         true: What is true of it.
         rng: Of the choice.
-        count: How many; from 4 on the summary and the boxes are always among them.
+        count: How many; from 4 on the summary and the boxes are always among them, and more of what a watch asks come on top.
         full: Share of the prompts that are as long as in use.
         still: Tick of the key frame that goes with what the service shows one with; None: there is none.
     """
-    shown = still is not None
     pool = [
         Lesson(_prompt("summary", rng, full), body_text(answer(true, "summary"))),
         where(true, still, rng, full=full),
     ]
-    for question, said in _questions(true, rng, max(2, count - len(pool))):
+    for asked_for in _questions(true, rng, max(2, count - len(pool))):
+        question, said = asked_for.text, asked_for.answer
         if said in _VERDICTS and rng.random() < _WATCH_SHARE:
-            text = f"{question} {SHORT['watch']}"
-            if rng.random() < full:
-                text = watch_text(question) if rng.random() < _FIRST_SHARE else check_text(question)
-            pool.append(Lesson(text, body_text({"answer": _VERDICTS[said]}), shown))
+            pool.append(_watched(asked_for, rng, full, still))
         elif rng.random() < 0.5:
             pool.append(Lesson(question, said))
         elif rng.random() < full:
             pool.append(Lesson(prompt_text("ask", question), body_text({"text": said})))
         else:
             pool.append(Lesson(f"{question} {SHORT['ask']}", body_text({"text": said})))
-    return tuple(pool[int(place)] for place in rng.permutation(len(pool))[:count])
+    chosen = [pool[int(place)] for place in rng.permutation(len(pool))[:count]]
+    if count >= _MUCH:
+        watches = list(_by_topic(true, rng)[_WATCH_TOPIC].values())
+        for place in rng.permutation(len(watches))[:_WATCHED]:
+            among = watches[int(place)]
+            chosen.append(_watched(among[int(rng.integers(len(among)))], rng, full**_WATCHED_FULL, still))
+        chosen += [_watched(each, rng, full**_WATCHED_FULL, still) for each in comings(true, rng, _COMINGS)]
+    return tuple(chosen)
+
+
+def _watched(question: Question, rng: np.random.Generator, full: float, still: int | None) -> Lesson:
+    """Ask as a watch asks, with the key frame or, where it does not matter, without."""
+    text = f"{question.text} {SHORT['watch']}"
+    if rng.random() < full:
+        text = watch_text(question.text) if rng.random() < _FIRST_SHARE else check_text(question.text)
+    body = {"seen": question.seen, "answer": _VERDICTS[question.answer]}
+    return Lesson(text, body_text(body), still is not None and rng.random() < _SHOWN_SHARE)
 
 
 def where(true: Truth, still: int | None, rng: np.random.Generator, *, full: float) -> Lesson:
@@ -143,20 +163,18 @@ def _coarse(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[tuple[str, str]]:
+def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[Question]:
     """Yield questions, each topic as often as the others, and in it each answer.
 
     Most questions that can be asked are counts, and most of these are of what is not there: whoever said so always was right
     four times in five, and learnt nothing else.
     """
-    by_topic: dict[str, dict[str, list[Question]]] = {}
-    for question in asked(true, rng):
-        by_topic.setdefault(question.topic, {}).setdefault(_said(question), []).append(question)
+    by_topic = _by_topic(true, rng)
     topics = [_PLAIN_TOPIC, _WATCH_TOPIC, *by_topic]  # watched for twice as often
     for place in rng.permutation(len(topics))[:count]:
         topic = topics[int(place)]
         if topic == _PLAIN_TOPIC:
-            yield str(rng.choice(PLAIN)), true.summary
+            yield Question("plain", str(rng.choice(PLAIN)), true.summary)
             continue
         answers = list(by_topic[topic])
         said = answers[int(rng.integers(len(answers)))]
@@ -167,8 +185,15 @@ def _questions(true: Truth, rng: np.random.Generator, count: int) -> Iterator[tu
             if each not in by_topic[topic]:
                 continue  # nobody came
             among = by_topic[topic][each]
-            picked = among[int(rng.integers(len(among)))]
-            yield picked.text, picked.answer
+            yield among[int(rng.integers(len(among)))]
+
+
+def _by_topic(true: Truth, rng: np.random.Generator) -> dict[str, dict[str, list[Question]]]:
+    """Return what can be asked by topic, and in each by what is to be said."""
+    found: dict[str, dict[str, list[Question]]] = {}
+    for question in asked(true, rng):
+        found.setdefault(question.topic, {}).setdefault(_said(question), []).append(question)
+    return found
 
 
 def _said(question: Question) -> str:

@@ -81,7 +81,7 @@ def _watch(shown: Film, *, check: bool) -> Prompt:
         for at, text in enumerate(questions_of(shown))
     )
     # Asked of the clip alone: at the end is not at the key frame's moment.
-    return Prompt("watch", "watch", "", 32, questions=questions)
+    return Prompt("watch", "watch", "", 96, questions=questions)
 
 
 def examine(

@@ -56,13 +56,14 @@ def main() -> None:
                 "after_end_s": late_s,
                 "work_s": work_s,
                 "pairs": made["pairs"],
+                "rung": made["rung_name"],
                 "tokens": [made["tokens_in"], made["tokens_out"]],
                 "latency": made["latency"],
             }
         )
         sys.stdout.write(
             f"{answer['prompt']:>8}: {late_s:.1f} s after the clip's end, {work_s:.1f} s of work, "
-            f"{made['pairs']} of {made['pairs_offered']} pairs, {made['tokens_out']} tokens\n"
+            f"{made['pairs']} of {made['pairs_offered']} pairs, {made['tokens_out']} tokens, rung {made['rung_name']}\n"
         )
     sys.stdout.write(json.dumps({"gate": args.gate, "answers": rows}) + "\n")
 

@@ -113,10 +113,18 @@ def _prompt(kind: str, limit: int) -> Prompt:
 def _assembled(reply: Reply, prompt: Prompt, engine: Engine) -> Answer:
     watches = []
     if prompt.kind == "watch":
-        verdict = WatchBody.model_validate_json(reply.text).answer
+        body = WatchBody.model_validate_json(reply.text)
+        verdict = body.answer
         chance = Chances(reply.pieces, reply.chances).number("answer") or 0.0
         watches = [
-            Watched(rule="rain", question="Is it raining?", answer=verdict, first=verdict, confidence=chance)
+            Watched(
+                rule="rain",
+                question="Is it raining?",
+                answer=verdict,
+                first=verdict,
+                seen=body.seen,
+                confidence=chance,
+            )
         ]
     pairs = round(SECONDS * FPS) // 2
     return assemble(

@@ -19,9 +19,10 @@ from edge.daemon.children import InferenceJob
 from edge.daemon.inference import ASK_BYTES, _Worker
 from edge.demo.world import draw_scene, frames, render
 from edge.errors import EmptyVideoError, ModelError
-from edge.messages import Answer
+from edge.messages import SEEN_CHARS, Answer
 from edge.model.bundle import open_bundle
 from edge.model.engine import Engine
+from edge.model.fork import Fork
 from edge.pipeline import ClipJob, reserve_tokens
 from edge.records import ClipPlan, ClipStats, Pair, Prompt, Question, Size, Span, Still
 from edge.share import demo_bundle
@@ -183,7 +184,7 @@ def watch(*, check: bool = True, still_tokens: int = 0) -> Prompt:
     again = check_text("Is it raining?") if check else ""
     first = Question("rain", "Is it raining?", watch_text("Is it raining?"), again, ())
     second = Question("door", "Is the door open?", watch_text("Is the door open?"), again, ())
-    return Prompt("watch", "watch", "", 32, questions=(first, second), still_tokens=still_tokens)
+    return Prompt("watch", "watch", "", 200, questions=(first, second), still_tokens=still_tokens)
 
 
 def test_a_watch_answers_each_question_by_itself(engine: Engine, pairs: list[Pair]) -> None:
@@ -200,8 +201,22 @@ def test_a_watch_answers_each_question_by_itself(engine: Engine, pairs: list[Pai
     assert both.confidence.fields == {each.rule: each.confidence for each in both.watches}
     for each in both.watches:
         assert 0 < each.confidence <= 1
+        assert 0 < len(each.seen) <= SEEN_CHARS
         assert (each.check is None) == (each.first != "yes")
         assert each.answer in {each.first, "unsure"}
+
+
+def test_a_watch_that_has_no_room_to_decide_is_unsure_and_marked(
+    engine: Engine, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Fork.ask
+    monkeypatch.setattr(Fork, "ask", lambda *args, **named: replace(ask(*args, **named), finish="closed"))
+    work = job(engine, [watch()])
+    work.push(pairs)
+    (cut,) = work.finish(STATS)
+    assert cut.provenance.truncated
+    assert {each.answer for each in cut.watches} == {"unsure"}
+    assert all(each.check is None for each in cut.watches)
 
 
 def still(at_s: float = 2.5) -> Still:

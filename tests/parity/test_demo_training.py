@@ -292,7 +292,7 @@ def test_only_answers_weigh_words_more_than_numbers_and_short_ones_more_than_lon
 
 def test_what_has_to_be_chosen_weighs_more_than_what_leads_to_it(source: Source) -> None:
     layout = Layout(source.layout)
-    verdict = Lesson("Is it?", '{"answer":"yes"}')
+    verdict = Lesson("Is it?", '{"seen":"a dog","answer":"yes"}')
     places = Lesson("Where?", '{"objects":[],"relations":[{"subject":"a dog","relation":"left of"}]}')
     (asked,) = layout.asked([[verdict, places]])
     for lesson, chosen in ((verdict, 'yes"}'), (places, '{"subject":"a dog","relation":"left of"}]}')):

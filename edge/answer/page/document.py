@@ -58,7 +58,7 @@ def _sections(view: View, first: Answer) -> list[Html]:
     answers = view.report.answers
     shown = [_header(view, first)]
     shown += [_asked(view, answer) for answer in answers if answer.kind == "ask" and answer is not first]
-    shown += [watches(answer) for answer in answers if answer.watches]
+    shown += [watches(answer, view.lang) for answer in answers if answer.watches]
     shown.append(timeline(view))
     shown += places(view, first)
     shown += [work(view.report), origin(view), trust(view.report)]

@@ -119,7 +119,14 @@ def _item(mark: Mark, lang: str | None) -> Html:
 def _relation(relation: Relation, letter: str | None, lang: str | None) -> Html:
     words = [
         tag("span", relation.subject, class_="end", dir="auto", lang=lang),
-        tag("span", relation.relation, class_="link", dir="auto", lang=lang),
+        # What was worked out is said in the page's own language.
+        tag(
+            "span",
+            relation.relation,
+            class_="link",
+            dir="auto",
+            lang=lang if relation.source == "model" else None,
+        ),
         tag("span", relation.object, class_="end", dir="auto", lang=lang),
     ]
     if not relation.valid:

@@ -8,7 +8,7 @@ from edge.demo.world.draw import draw_scene
 from edge.demo.world.event import Event, EventKind
 from edge.demo.world.film import encode
 from edge.demo.world.picture import frames, render
-from edge.demo.world.question import Question, asked, questions
+from edge.demo.world.question import Question, asked, comings, questions
 from edge.demo.world.scene import Scene, Sprite
 from edge.demo.world.sight import Sight, Standing
 from edge.demo.world.truth import Truth, answer, truth
@@ -27,6 +27,7 @@ __all__ = [
     "Truth",
     "answer",
     "asked",
+    "comings",
     "draw_scene",
     "encode",
     "frames",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from edge.demo.world.event import Event
 from edge.demo.world.scene import Scene
-from edge.demo.world.truth import Truth, truth
+from edge.demo.world.truth import Truth, happening, truth
 from edge.demo.world.vocabulary import COLOURS, KINDS, a
+from edge.demo.world.wording import inventory, who_came
 
-Topic = Literal["place", "count", "watch", "order", "time"]
+Topic = Literal["place", "count", "watch", "order", "time", "plain"]
 
 _MIDDLE: Final = "in the middle"
 _CLEAR: Final = 0.05  # of the picture: nearer to the line between two regions a place has no fair name
@@ -28,11 +29,19 @@ _WATCHED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its right answer."""
+    """A question with its right answer.
+
+    Attributes:
+        topic: What it is about.
+        text: The question.
+        answer: A sentence.
+        seen: Of a watch, what can be seen that bears on it.
+    """
 
     topic: Topic
     text: str
     answer: str
+    seen: str = ""
 
 
 def questions(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -80,11 +89,24 @@ def _watches(true: Truth, rng: np.random.Generator) -> Iterator[Question]:
     """Ask what a watchman would: about what is there, and as often about what is not."""
     counts = true.counts()
     for group, name in _WATCHED.items():
-        yield Question("watch", f"Is there {name} at the end?", "Yes." if counts[group] else "No.")
-    entered = {true.scene.sprites[event.sprite].label for event in true.events if event.kind == "enter"}
-    for label in (*sorted(entered), _absent(true.scene, rng)):
-        yield Question("watch", f"Does {a(label)} enter?", "Yes." if label in entered else "No.")
-    yield Question("watch", "Does anything happen?", "Yes." if true.events else "No.")
+        said = "Yes." if counts[group] else "No."
+        yield Question("watch", f"Is there {name} at the end?", said, inventory(true.sights()))
+    yield from _comings(true, (*sorted(_firsts(true, "enter")), _absent(true.scene, rng)))
+    yield Question("watch", "Does anything happen?", "Yes." if true.events else "No.", happening(true))
+
+
+def comings(true: Truth, rng: np.random.Generator, count: int) -> list[Question]:
+    """Ask so often of somebody who comes, where anybody does, and as often of somebody else whether they come."""
+    labels = sorted(_firsts(true, "enter"))
+    came = [labels[int(rng.integers(len(labels)))] for _ in range(count)] if labels else []
+    return list(_comings(true, [*came, *(_absent(true.scene, rng) for _ in range(count))]))
+
+
+def _comings(true: Truth, labels: Iterable[str]) -> Iterator[Question]:
+    entered = _firsts(true, "enter")
+    came = who_came(sorted(entered, key=lambda label: (entered[label].start_s, entered[label].end_s)))
+    for label in labels:
+        yield Question("watch", f"Does {a(label)} enter?", "Yes." if label in entered else "No.", came)
 
 
 def _absent(scene: Scene, rng: np.random.Generator) -> str:

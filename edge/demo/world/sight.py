@@ -26,6 +26,9 @@ _OWN_SHARE: Final = 0.3  # or share of the sprite's visible area
 
 _FINE: Final = 256  # pixels of the shorter side on which partly covered boxes are measured
 
+SHOWN: Final = frozenset({"left of", "right of", "above", "below", "next to"})
+"""How things stand to each other that their boxes show; nobody has to say so."""
+
 Box = tuple[int, int, int, int]
 
 

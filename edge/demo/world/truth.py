@@ -13,9 +13,9 @@ from edge.demo.world.event import Event, events
 from edge.demo.world.place import places
 from edge.demo.world.scene import Scene
 from edge.demo.world.sight import Sight, Standing
-from edge.demo.world.vocabulary import GROUPS, a, group_of, listed
-from edge.demo.world.wording import headline, summary
-from edge.messages import MAX_OBJECTS, MAX_RELATIONS, CountsBody
+from edge.demo.world.vocabulary import GROUPS, group_of
+from edge.demo.world.wording import headline, inventory, summary
+from edge.messages import MAX_OBJECTS, MAX_RELATIONS, SEEN_CHARS, CountsBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,11 @@ def _told(scene: Scene, happened: tuple[Event, ...]) -> Truth:
     return Truth(scene, happened, headline(scene, happened), summary(scene, happened, seen))
 
 
+def happening(true: Truth) -> str:
+    """Return what happens, in so few words as a watch may use."""
+    return headline(true.scene, true.events, SEEN_CHARS)
+
+
 def answer(true: Truth, kind: str, *, tick: int = -1) -> dict[str, Any]:
     """Return the truth as the model should write it: a body of `edge.messages.BODIES`.
 
@@ -93,22 +98,17 @@ def answer(true: Truth, kind: str, *, tick: int = -1) -> dict[str, Any]:
     if kind == "spatial":
         seen = true.sights(tick)
         return {
-            "headline": _inventory(seen),
+            "headline": inventory(seen),
             "objects": [{"label": s.label, "bbox_2d": list(s.box)} for s in seen[:MAX_OBJECTS]],
             "relations": [
                 {"subject": r.subject, "relation": r.relation, "object": r.object}
-                for r in true.relations(tick)[:MAX_RELATIONS]
+                for r in [each for each in true.relations(tick) if each.relation not in sight.SHOWN][
+                    :MAX_RELATIONS
+                ]
             ],
         }
     if kind == "watch":
-        return {"answer": "yes" if true.events else "no"}
+        return {"seen": happening(true), "answer": "yes" if true.events else "no"}
     if kind == "ask":
         return {"text": true.summary}
     raise ValueError(f"there is no kind of answer called {kind}")
-
-
-def _inventory(seen: tuple[Sight, ...]) -> str:
-    if not seen:
-        return "There is nothing to see."
-    verb = "is" if len(seen) == 1 else "are"
-    return f"There {verb} {listed([a(s.label) for s in seen])}."

@@ -15,14 +15,14 @@ _QUIET: Final = "Nothing happens."
 _ACTIVE: Final = "Activity: {}."
 
 
-def headline(scene: Scene, happened: Sequence[Event]) -> str:
-    """Return one sentence."""
+def headline(scene: Scene, happened: Sequence[Event], most: int = HEADLINE_CHARS) -> str:
+    """Return one sentence; if telling all takes more than so many characters, one that names who does anything."""
     if not happened:
         return _QUIET
     actors = list(dict.fromkeys(event.sprite for event in happened))
     if len(actors) == 1:
         text = f"{a(scene.sprites[actors[0]].label)} {listed([event.does for event in happened])}."
-        if len(text) <= HEADLINE_CHARS:
+        if len(text) <= most:
             return _capital(text)
     return _ACTIVE.format(listed([a(scene.sprites[actor].label) for actor in actors]))
 
@@ -51,6 +51,21 @@ def summary(scene: Scene, happened: Sequence[Event], seen: Sequence[Sight]) -> s
         last = event.sprite
         met |= {event.sprite} if event.other is None else {event.sprite, event.other}
     return " ".join(_capital(sentence) for sentence in sentences)
+
+
+def inventory(seen: Sequence[Sight]) -> str:
+    """Return what there is to see."""
+    if not seen:
+        return "There is nothing to see."
+    verb = "is" if len(seen) == 1 else "are"
+    return f"There {verb} {listed([a(sight.label) for sight in seen])}."
+
+
+def who_came(labels: Sequence[str]) -> str:
+    """Return who enters, in their order."""
+    if not labels:
+        return "Nothing enters."
+    return f"{_capital(listed([a(label) for label in labels]))} {'enters' if len(labels) == 1 else 'enter'}."
 
 
 def _capital(text: str) -> str:

@@ -88,9 +88,9 @@ def test_hostile_words_of_the_model_stay_in_their_field(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", HOSTILE)
-def test_a_watch_has_three_words_and_nothing_else_to_say(words: str) -> None:
+def test_a_watch_has_three_verdicts_and_what_it_saw_and_nothing_else_to_say(words: str) -> None:
     schema = model_schema("watch")
-    for said in ({"answer": words}, {"answer": "yes", "more": words}, words):
+    for said in ({"seen": "a", "answer": words}, {"seen": "a", "answer": "yes", "more": words}, words):
         assert not jsonschema.Draft202012Validator(schema).is_valid(said)
 
 
@@ -105,8 +105,13 @@ def test_a_hostile_question_is_asked_as_it_stands_and_names_nothing(words: str) 
         settings, Topics("edgeclip", "d"), "", lambda topic, payload: said.append((topic, payload))
     )
     alerts.begin()
-    yes = Watched(rule="parcel", question=words.strip(), answer="yes", first="yes", confidence=1.0)
-    (message,) = alerts.take(answer("watch", "", watches=(yes,)))
+    yes = Watched(
+        rule="parcel", question=words.strip(), answer="yes", first="yes", seen=words, confidence=1.0
+    )
+    told = answer("watch", "", watches=(yes,))
+    assert "\n" not in told.watches[0].seen
+    (message,) = alerts.take(told)
+    assert json.loads(message.payload)["seen"] == told.watches[0].seen
     assert message.topic == "edgeclip/v1/d/door/alert/parcel"
     assert {topic for topic, _ in said} == {"edgeclip/v1/d/door/alert/parcel/state"}
     jsonschema.Draft202012Validator(published_schema("alert")).validate(json.loads(message.payload))

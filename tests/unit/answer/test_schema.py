@@ -27,7 +27,7 @@ CLIP_S = 60.0
 
 
 def publish(kind: str, text: str) -> dict[str, Any]:
-    """Check what the model wrote; of all kinds but a watch, whose one word is no text, assemble an answer around the model's text and read back what a subscriber receives."""
+    """Check what the model wrote; of all kinds but a watch, of which one answer holds many, assemble an answer around the model's text and read back what a subscriber receives."""
     if kind == "watch":
         return messages.WatchBody.model_validate_json(text).model_dump()
     plan = ClipPlan(
@@ -130,7 +130,7 @@ bodies = {
         ),
         counts=ordered(people=number, vehicles=number, animals=number),
     ),
-    "watch": ordered(answer=st.sampled_from(("yes", "no", "unsure"))),
+    "watch": ordered(seen=lines(messages.SEEN_CHARS), answer=st.sampled_from(("yes", "no", "unsure"))),
     "spatial": ordered(
         headline=lines(messages.HEADLINE_CHARS),
         objects=st.lists(

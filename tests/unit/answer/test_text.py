@@ -154,7 +154,13 @@ def test_counts_room_and_watches_are_told() -> None:
         "watch",
         watches=(
             Watched(
-                rule="door", question="A parcel?", answer="unsure", first="yes", check="no", confidence=0.8
+                rule="door",
+                question="A parcel?",
+                answer="unsure",
+                first="yes",
+                check="no",
+                seen="A man\nleaves.",
+                confidence=0.8,
             ),
             Watched(rule="dog", question="A dog?\x1b[2J", answer="no", first="no", confidence=0.7),
         ),
@@ -163,6 +169,7 @@ def test_counts_room_and_watches_are_told() -> None:
         "H",
         "",
         "unsure  A parcel?  (confidence 0.80, no at a second look)",
+        "        A man leaves.",
         "no      A dog?[2J  (confidence 0.70)",
     ]
 

@@ -202,8 +202,8 @@ def test_what_was_worked_out_and_how_sure_the_model_was_stands_beside_the_words(
         "0:40 calm words the model was shown nothing of this span",
         "Free: lower", "headline 0.25", "The sharp picture that the model was shown, at 0:59.9", "to which the boxes refer",
         "256 \N{MULTIPLICATION SIGN} 192 pixels, one of them at 640 \N{MULTIPLICATION SIGN} 480;",
-        "unsure calm words door, confidence 0.80, not calibrated; yes at first, no at a second look",
-        "yes calm words car", "no calm words dog, confidence 0.70, not calibrated",
+        "unsure calm words calm words door, confidence 0.80, not calibrated; yes at first, no at a second look",
+        "yes calm words calm words car", "no calm words dog, confidence 0.70, not calibrated",
     ):  # fmt: skip
         assert words in said, words
 
@@ -284,8 +284,13 @@ def test_the_model_s_words_are_in_the_operator_s_language_and_the_page_s_own_in_
     spoken = {
         attributes.get("class", name) for name, attributes in document.tags if attributes.get("lang") == "de"
     }
-    assert spoken == {"title", "h1", "lead", "what", "td", "end", "link", "b"}
+    assert spoken == {"title", "h1", "lead", "what", "td", "end", "link", "b", "seen"}
     assert [attributes["lang"] for attributes in document.all("html")] == ["en"]
+    told = Relation(subject="a", relation="behind", object="b")
+    found = (told, told.model_copy(update={"source": "boxes"}))
+    german = replace(view("calm words", answer("spatial", "calm words", relations=found)), language="German")
+    links = [each.get("lang") for _, each in Document(page(german)).tags if each.get("class") == "link"]
+    assert links == ["de", None]  # what was worked out is English
     plain = Document(page(replace(CALM, language="Klingon")))
     assert [name for name, attributes in plain.tags if "lang" in attributes] == ["html"]
 

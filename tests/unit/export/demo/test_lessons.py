@@ -1,5 +1,7 @@
 """What a clip is asked in training: the shipped words to the letter, and answers that are valid bodies."""
 
+import json
+
 import numpy as np
 
 from edge.answer.prompts import default_text, prompt_from, watch_text
@@ -49,7 +51,20 @@ def test_fewer_questions_are_a_choice_of_all() -> None:
     true = truth(draw_scene(2, "a"))
     asked = {lesson.prompt for _ in range(60) for lesson in lessons(true, rng, count=2, full=0.0)}
     assert {"Summary in JSON.", "Boxes in JSON."} < asked
-    assert all(len(lessons(true, rng, count=count, full=0.0)) == count for count in (1, 2, 3, 4))
+    assert all(len(lessons(true, rng, count=count, full=0.0)) == count for count in (1, 2, 3))
+
+
+def test_where_much_is_asked_what_a_watch_asks_comes_on_top_with_the_key_frame_or_without() -> None:
+    rng = np.random.default_rng(0)
+    true = truth(draw_scene(2, "b"))
+    shown = []
+    for _ in range(60):
+        *_, one, two, three = lessons(true, rng, count=4, full=0.0, still=4)
+        for lesson in (one, two, three):
+            body = BODIES["watch"].model_validate_json(lesson.answer)
+            assert body_text(body.model_dump()) == lesson.answer
+            shown.append(lesson.shown)
+    assert 0.35 < np.mean(shown) < 0.65
 
 
 def test_who_always_says_that_there_are_none_is_right_in_half_of_the_counts() -> None:
@@ -57,7 +72,7 @@ def test_who_always_says_that_there_are_none_is_right_in_half_of_the_counts() ->
     true = next(
         true for seed in range(20) if sum((true := truth(draw_scene(seed, "a"))).counts().values()) == 1
     )
-    asked = [lesson for _ in range(300) for lesson in lessons(true, rng, count=4, full=0.0)]
+    asked = [lesson for _ in range(400) for lesson in lessons(true, rng, count=4, full=0.0)]
     counts = [lesson.answer for lesson in asked if lesson.prompt.startswith("How many")]
     none = sum("There are 0" in answer for answer in counts)
     assert 0.4 * len(counts) < none < 0.6 * len(counts)
@@ -69,9 +84,13 @@ def test_who_always_says_that_whoever_is_asked_about_has_come_is_right_half_the_
     some = (truth(draw_scene(seed, "b")) for seed in range(50))
     true = next(true for true in some if sum(event.kind == "enter" for event in true.events) > 1)
     asked = [lesson for _ in range(800) for lesson in lessons(true, rng, count=4, full=0.0)]
-    came = [lesson.answer for lesson in asked if " enter? Yes or no" in lesson.prompt]
-    yes = came.count('{"answer":"yes"}')
+    came = [lesson for lesson in asked if " enter? Yes or no" in lesson.prompt]
+    said = [json.loads(lesson.answer) for lesson in came]
+    yes = sum(each["answer"] == "yes" for each in said)
     assert 0.4 * len(came) < yes < 0.6 * len(came)
+    for lesson, each in zip(came, said, strict=True):
+        name = lesson.prompt.removeprefix("Does ").partition(" enter?")[0]
+        assert (name in each["seen"].lower()) is (each["answer"] == "yes")  # it can be read there
     assert len(came) > 60
 
 

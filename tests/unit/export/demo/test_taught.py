@@ -96,8 +96,7 @@ def test_a_crowd_is_asked_where_each_of_a_few_is_that_stand_apart() -> None:
         body = json.loads(lesson.answer)
         labels = [each["label"] for each in body["objects"]]
         assert len(set(labels)) == len(labels)
-        assert "behind" not in {each["relation"] for each in body["relations"]}
-        assert len(body["relations"]) >= len(labels) * (len(labels) - 1) / 2
+        assert body["relations"] == []  # none is behind another, and boxes show the rest
         shown.append(len(labels))
         # The key frame is taken from the clip; in the pair's second picture somebody may have left.
         pair = clip.happened[clip.still.tick // 2 - 7, -6 * SIGHTS :: 6]
