@@ -290,23 +290,15 @@ def test_only_answers_weigh_words_more_than_numbers_and_short_ones_more_than_lon
     assert words[0] / words[1] == pytest.approx((lengths[1] / lengths[0]) ** 0.25)
 
 
-def test_what_has_to_be_chosen_weighs_more_than_what_leads_to_it(source: Source) -> None:
+def test_a_verdict_weighs_more_than_what_leads_to_it(source: Source) -> None:
     layout = Layout(source.layout)
-    verdict = Lesson("Is it?", '{"seen":"a dog","answer":"yes"}')
-    places = Lesson("Where?", '{"objects":[],"relations":[{"subject":"a dog","relation":"left of"}]}')
-    (asked,) = layout.asked([[verdict, places]])
-    for lesson, chosen in ((verdict, 'yes"}'), (places, '{"subject":"a dog","relation":"left of"}]}')):
-        row = next(
-            row
-            for row, (begin, end) in enumerate(asked.lengths)
-            if layout.tokenizer.decode(asked.ids[row, begin : end - 1].tolist()) == lesson.answer
-        )
-        begin, end = asked.lengths[row]
-        plain, heavy = sorted(set(asked.weights[row, begin:end].tolist()))
-        assert heavy == pytest.approx(4 * plain)
-        said = asked.ids[row, begin : end - 1][asked.weights[row, begin : end - 1] == heavy]
-        # What leads to the choice may be part of its first token.
-        assert 0 <= layout.tokenizer.decode(said.tolist()).find(chosen) <= 4
+    (asked,) = layout.asked([[Lesson("Is it?", '{"seen":"a dog","answer":"yes"}')]])
+    ((begin, end),) = asked.lengths
+    plain, heavy = sorted(set(asked.weights[0, begin:end].tolist()))
+    assert heavy == pytest.approx(4 * plain)
+    said = asked.ids[0, begin : end - 1][asked.weights[0, begin : end - 1] == heavy]
+    # What leads to the verdict may be part of its first token.
+    assert 0 <= layout.tokenizer.decode(said.tolist()).find('yes"}') <= 4
 
 
 def test_each_token_has_the_weight_that_the_batch_gives_it(model: Any, source: Source, heads: Any) -> None:
