@@ -36,7 +36,7 @@ def main() -> None:
         with Mosquitto(home / "broker") as broker, Subscriber(broker, "edgeclip/v1/d/#") as subscriber:
             last = Topics("edgeclip", "d").answer("cam", "spatial")
             more = f'[gate]\nmode = "{args.gate}"\n'
-            with Service(home, broker, sources, seconds=CLIP_S, more=more, command=EDGE):
+            with Service(home, broker, sources, seconds=CLIP_S, more=more, command=EDGE, governed=True):
                 # Topics alone are looked at meanwhile: this process shares the machine with what it measures.
                 eventually(
                     lambda: any(item.topic == last for item in subscriber.received),
