@@ -224,7 +224,7 @@ class ClipJob:
             )
             return replies[-1]
 
-        watches = [_watched(question, reply_to) for question in prompt.questions]
+        watches = [watched(question, reply_to) for question in prompt.questions]
         text = "" if prompt.kind == "watch" else reply_to(prompt.text).text
         written = Written(
             text=text,
@@ -330,10 +330,17 @@ class _Table:
         )
 
 
-def _watched(question: Question, reply_to: Callable[[str], Reply]) -> Watched:
+def watched(question: Question, reply_to: Callable[[str], Reply]) -> Watched:
     """Ask one question of a watch, and once more after a yes.
 
     The second look does not know of the first one, so it cannot lean on it. Only two yes make one.
+
+    Args:
+        question: What is watched for.
+        reply_to: Asks the model a text.
+
+    Raises:
+        AnswerError: A reply is not of a watch's form.
     """
     seen, first, chance = _verdict(reply_to(question.text))
     check = None

@@ -50,12 +50,12 @@ _VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
 _WATCH_SHARE: Final = 0.7  # of the questions that can be answered so, asked as a watch asks them
 _FIRST_SHARE: Final = 0.7  # of these that are the first question; the rest is the second look
 _SHOWN_SHARE: Final = 0.5  # of these come after the key frame
-_MUCH: Final = 4  # a clip that is asked so much
-_WATCHED: Final = (
-    3  # is asked so many more as a watch asks: the verdict is one word, and has to be read in what was seen
-)
-_COMINGS: Final = 2  # and so often who came and who did not: to find a name among others is hard to learn
-_WATCHED_FULL: Final = 3  # power of the share of these that are as long as in use
+_MUCH: Final = 4  # lessons; a clip with so many has more of what a watch asks on top
+MORE_WATCHED: Final = 3
+"""Of these so many of any kind: the verdict is one word, and has to be read in what was seen."""
+MORE_COMINGS: Final = 2
+"""And so many about who came, and as many about who did not: to find a name among others is hard to learn."""
+_MORE_FULL: Final = 3  # power of the share of these that are as long as in use
 _CAME_SHARE: Final = 0.4  # of what a watch asks, is who came
 _CAME: Final = ("enter? Yes.", "enter? No.")
 STAGES: Final[tuple[Stage, ...]] = ("a", "b", "c")
@@ -109,10 +109,10 @@ def lessons(
     chosen = [pool[int(place)] for place in rng.permutation(len(pool))[:count]]
     if count >= _MUCH:
         watches = list(_by_topic(true, rng)[_WATCH_TOPIC].values())
-        for place in rng.permutation(len(watches))[:_WATCHED]:
+        for place in rng.permutation(len(watches))[:MORE_WATCHED]:
             among = watches[int(place)]
-            chosen.append(_watched(among[int(rng.integers(len(among)))], rng, full**_WATCHED_FULL, still))
-        chosen += [_watched(each, rng, full**_WATCHED_FULL, still) for each in comings(true, rng, _COMINGS)]
+            chosen.append(_watched(among[int(rng.integers(len(among)))], rng, full**_MORE_FULL, still))
+        chosen += [_watched(each, rng, full**_MORE_FULL, still) for each in comings(true, rng, MORE_COMINGS)]
     return tuple(chosen)
 
 

@@ -28,6 +28,10 @@ TOKENS_A_QUESTION: Final = 130
 """With its answer, about."""
 CROWD_PAIRS: Final = 3
 """Of a crowd that is asked where all is; the key frame shows one of them."""
+CROWD_QUESTIONS: Final = 2
+"""Worth of tokens that a crowd's answer takes, of two to four objects."""
+GATED_OF: Final = 4
+"""The longest of so many lengths is a gated clip's: of a minute the gate leaves a sixth or less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,11 @@ class Phase:
         uses: How often a clip is taught, each time with other questions.
         seeing: Nothing but the vision tower is taught, on crowds.
         gated: Share of the batches that are one clip of which the gate has dropped pairs.
-        stills: Share of the batches with a key frame that is shown where places are asked for; of crowds, the share
-            that is seen at a key frame's size.
+        stills: Share of the batches with a key frame that is shown where places are asked for; of crowds that are only seen, the
+            share that is seen at a key frame's size.
         together: Share of the clips that show two sprites at the moment of which boxes are asked; one in seven does by chance.
-        crowds: Share of the other batches whose clips are crowds, asked where all is at a key frame: with three or four to be told apart,
-            an answer teaches more than a minute does in which one or two come.
+        crowds: Share of the batches that are not gated whose clips are crowds, asked where all is: with two to four to be told apart, an
+            answer teaches more than a minute does in which one or two come.
         aids: Weight of what the heads are told beside the answers. At 1 the gradient of the heads at key frames alone is nine times as long
             as that of the answers once both are known in the main, and answers are learnt hardly any further.
         late: Share of the batches whose clips begin at a later time than 0: so a short clip teaches the times of a long one.
@@ -108,7 +112,7 @@ _LONG: Final = Syllabus(
             late=0.6,
             together=0.6,
         ),
-        # Boxes and counts are learnt last, from key frames, of which short clips show more.
+        # Boxes and counts are learnt last, most of them from key frames, of which short clips show more.
         Phase(
             "exact",
             1.01,
@@ -118,8 +122,8 @@ _LONG: Final = Syllabus(
             5,
             0.6,
             2,
-            gated=0.3,
-            stills=1.0,
+            gated=0.5,
+            stills=0.7,
             late=0.6,
             together=0.8,
             crowds=0.4,
@@ -143,13 +147,18 @@ SYLLABI: Final = {
 """By stage; stages b and c begin again with short clips, whatever weights they start from."""
 
 
+def last_phase(syllabus: Syllabus) -> Syllabus:
+    """Return nothing but the last phase of a syllabus, for weights that have been through the others."""
+    return replace(syllabus, phases=syllabus.phases[-1:])
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One batch: how many clips of how many pairs, of which phase, and whether they go through the gate.
 
-    A gated clip is alone in its batch, because what is left of it has its own length and its own times; it is the longer of two
-    that are drawn: of a minute the gate leaves a sixth or less. With ``still`` each has a key
-    frame; crowds that are only seen are pictures of a key frame's size then. The first pair has the time of pair ``first``.
+    A gated clip is alone in its batch, because what is left of it has its own length and its own times. With ``still`` each has a
+    key frame; crowds that are only seen are pictures of a key frame's size then. The first pair has the time of pair ``first``.
+    Of a ``crowd`` each pair shows other sprites, and all that is asked is where they are.
     """
 
     phase: Phase
@@ -171,12 +180,13 @@ def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> 
         tokens: About so many tokens a step; of crowds the vision tower makes more of.
     """
     gated = bool(rng.random() < phase.gated)
-    pairs = int(rng.choice(phase.pairs, 1 + gated).max())
+    pairs = int(rng.choice(phase.pairs, GATED_OF if gated else 1).max())
     crowd = not gated and bool(rng.random() < phase.crowds)
     if crowd:
         pairs = CROWD_PAIRS
-    one = pairs * (TEXT_A_PAIR + cells) + (2 if crowd else phase.questions) * TOKENS_A_QUESTION
-    still = crowd or bool(rng.random() < phase.stills)
+    questions = CROWD_QUESTIONS if crowd else phase.questions
+    one = pairs * (TEXT_A_PAIR + cells) + questions * TOKENS_A_QUESTION
+    still = bool(rng.random() < phase.stills)
     first = int(rng.integers(PAIRS - pairs + 1)) if rng.random() < phase.late else 0
     return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still, first, crowd)
 

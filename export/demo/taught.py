@@ -87,18 +87,19 @@ def make_crowd(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -
 
 
 def make_gathering(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
-    """Draw a crowd that is asked where all is at its key frame, on which a few stand apart."""
+    """Draw a crowd that is asked where all is at its key frame or, without one, at its end, where a few stand apart."""
     wanted = int(rng.choice(_GATHERED))
     for _ in range(_TRIES):
         scene = crowd(int(rng.integers(2**62)), stage, plan.pairs, fps=FPS)
         true = retold(truth(scene), ())
-        moments = [tick for tick in range(0, scene.ticks, 2) if _apart(true, tick) == wanted]
+        possible = range(0, scene.ticks, 2) if plan.still else (scene.ticks - 1,)
+        moments = [tick for tick in possible if _apart(true, tick) == wanted]
         if moments:
             break
     else:
-        moments = [0]
+        moments = list(possible)[-1:]
     pictures = _pictures(scene, rng)
-    still = int(rng.choice(moments))
+    still = int(rng.choice(moments)) if plan.still else None
     every = tuple(range(plan.pairs))
     happened = pair_labels(true, every, first=plan.first)
     happened[:, TOLD] = NONE  # they come and go from one picture to the next, and nobody is told of it
@@ -108,7 +109,7 @@ def make_gathering(stage: Stage, plan: Plan, rng: np.random.Generator, size: Siz
         cell_labels(scene, every),
         happened,
         tuple((where(true, still, rng, full=plan.phase.full),) for _ in range(plan.phase.uses)),
-        _key_frame(true, still, rng, plan.first, size),
+        None if still is None else _key_frame(true, still, rng, plan.first, size),
     )
 
 

@@ -54,6 +54,7 @@ class Settings:
         tokens: About so many tokens a step.
         peak: Highest learning rate.
         ranks: Processes that learn together, each from its own clips.
+        last: Nothing but the stage's last phase is gone through.
     """
 
     stage: Stage = "a"
@@ -62,6 +63,7 @@ class Settings:
     tokens: int = 4096
     peak: float = schedule.PEAK
     ranks: int = 1
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ class Trainer:
         self.heads = Heads(self.model.config.text_config.hidden_size)
         self.model.to(device).train()
         self.heads.to(device)
-        self._syllabus = syllabus or schedule.SYLLABI[settings.stage]
+        whole = syllabus or schedule.SYLLABI[settings.stage]
+        self._syllabus = schedule.last_phase(whole) if settings.last else whole
         self.course = Course(self._syllabus)
         self._optimiser = Optimiser({"model": self.model, "heads": self.heads}, settings.peak)
         # Products in bfloat16, where the processor has them; norms, sums and DeltaNet stay in float32.
@@ -376,7 +379,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     if args.device == "cuda":
         torch.set_float32_matmul_precision("high")
-    settings = Settings(args.stage, args.size, args.seed, args.tokens, args.rate, args.ranks)
+    settings = Settings(args.stage, args.size, args.seed, args.tokens, args.rate, args.ranks, args.last)
     budget = Budget(steps=args.steps, hours=None if args.steps else args.hours)
     options = {"budget": budget, "device": args.device, "workers": args.workers, "settings": settings}
     meeting = args.out / f"meeting-{os.getpid()}"
@@ -431,6 +434,9 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, help="in all, instead of hours; the same weights every time")
     parser.add_argument("--start", type=Path, help="a checkpoint of the same dimensions to begin with")
+    parser.add_argument(
+        "--last", action="store_true", help="only the last phase, for a checkpoint that is taught already"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the training in OUT")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of each learning process on the CPU")

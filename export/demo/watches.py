@@ -22,7 +22,7 @@ import numpy as np
 
 from edge.answer.prompts import check_text, prompt_from, watch_text
 from edge.answer.watch import Watches
-from edge.config import AnswerSettings, PromptSettings, WatchSettings
+from edge.config import WATCH_PROMPT, AnswerSettings, PromptSettings, WatchSettings
 from edge.demo.world import Stage, Truth, asked
 from edge.messages import Answer, Verdict, clip_id
 from edge.model.bundle import open_bundle
@@ -81,7 +81,7 @@ def _watch(shown: Film, *, check: bool) -> Prompt:
         for at, text in enumerate(questions_of(shown))
     )
     # Asked of the clip alone: at the end is not at the key frame's moment.
-    return Prompt("watch", "watch", "", 96, questions=questions)
+    return Prompt("watch", "watch", "", WATCH_PROMPT.max_tokens, questions=questions)
 
 
 def examine(

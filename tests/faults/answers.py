@@ -24,18 +24,19 @@ import jsonschema
 import numpy as np
 
 from edge.answer.assemble import Author, Work, Written, assemble
-from edge.answer.confidence import Chances
 from edge.answer.prompts import prompt_from, watch_text
 from edge.answer.schema import model_schema
 from edge.config import PromptSettings
-from edge.messages import BODIES, Answer, WatchBody, Watched, clip_id, published_schema
+from edge.messages import BODIES, Answer, clip_id, published_schema
 from edge.model.bundle import open_bundle
 from edge.model.engine import Engine, Fork, Reply, Sampling
-from edge.records import ClipPlan, ClipStats, Pair, Prompt, Size
+from edge.pipeline import watched
+from edge.records import ClipPlan, ClipStats, Pair, Prompt, Question, Size
 from edge.share import demo_bundle
 
 SECONDS, FPS, SIZE = 4.0, 8.0, Size(64, 96)
 AGAIN: Final = 10
+RAIN: Final = Question("rain", "Is it raining?", watch_text("Is it raining?"), "", ())
 _KINDS = tuple(BODIES)
 _VALIDATOR = jsonschema.Draft202012Validator(published_schema("answer"))
 
@@ -82,7 +83,7 @@ def _one(engine: Engine, fork: Fork, rng: np.random.Generator, number: int) -> C
     schema = model_schema(kind, seconds=SECONDS)
 
     def reply(budget: int) -> Reply:
-        text = watch_text("Is it raining?") if kind == "watch" else prompt.text
+        text = RAIN.text if kind == "watch" else prompt.text
         return fork.ask(text, schema=schema, max_tokens=budget, sampling=sampling, seed=seed)
 
     found = reply(limit)
@@ -93,6 +94,7 @@ def _one(engine: Engine, fork: Fork, rng: np.random.Generator, number: int) -> C
     assert len(found.tokens) == answer.provenance.tokens_out <= max(limit, 40), f"{kind}: too long"
     assert b"".join(found.pieces).decode(errors="replace") == found.text
     assert answer.provenance.truncated == (found.finish != "stop")
+    assert all(each.answer == "unsure" for each in answer.watches if answer.provenance.truncated)
     counts = Counter({"answers": 1, kind: 1, "tokens": len(found.tokens)})
     counts["truncated"] += answer.provenance.truncated
     if number % AGAIN == 0:
@@ -111,21 +113,6 @@ def _prompt(kind: str, limit: int) -> Prompt:
 
 
 def _assembled(reply: Reply, prompt: Prompt, engine: Engine) -> Answer:
-    watches = []
-    if prompt.kind == "watch":
-        body = WatchBody.model_validate_json(reply.text)
-        verdict = body.answer
-        chance = Chances(reply.pieces, reply.chances).number("answer") or 0.0
-        watches = [
-            Watched(
-                rule="rain",
-                question="Is it raining?",
-                answer=verdict,
-                first=verdict,
-                seen=body.seen,
-                confidence=chance,
-            )
-        ]
     pairs = round(SECONDS * FPS) // 2
     return assemble(
         Written(
@@ -153,7 +140,7 @@ def _assembled(reply: Reply, prompt: Prompt, engine: Engine) -> Answer:
         prompt=prompt,
         author=Author("campaign", engine.bundle.hash, "none", ""),
         work=Work(pairs, 0.0, 0.0, 0.0, None, None, shown=tuple(range(pairs))),
-        watches=watches,
+        watches=[watched(RAIN, lambda _text: reply)] if prompt.kind == "watch" else [],
     )
 
 

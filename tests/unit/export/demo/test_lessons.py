@@ -8,7 +8,7 @@ from edge.answer.prompts import default_text, prompt_from, watch_text
 from edge.config import PromptSettings
 from edge.demo.world import draw_scene, truth
 from edge.messages import BODIES
-from export.demo.lessons import body_text, lessons, texts
+from export.demo.lessons import MORE_COMINGS, MORE_WATCHED, body_text, lessons, texts
 
 
 def shipped(kind: str) -> str:
@@ -56,14 +56,21 @@ def test_fewer_questions_are_a_choice_of_all() -> None:
 
 def test_where_much_is_asked_what_a_watch_asks_comes_on_top_with_the_key_frame_or_without() -> None:
     rng = np.random.default_rng(0)
-    true = truth(draw_scene(2, "b"))
-    shown = []
+    some = (truth(draw_scene(seed, "b")) for seed in range(50))
+    true = next(true for true in some if any(event.kind == "enter" for event in true.events))
+    on_top, shown = MORE_WATCHED + 2 * MORE_COMINGS, []
     for _ in range(60):
-        *_, one, two, three = lessons(true, rng, count=4, full=0.0, still=4)
-        for lesson in (one, two, three):
+        found = lessons(true, rng, count=4, full=0.0, still=4)
+        assert len(found) == 4 + on_top
+        for lesson in found[4:]:
             body = BODIES["watch"].model_validate_json(lesson.answer)
             assert body_text(body.model_dump()) == lesson.answer
             shown.append(lesson.shown)
+        questions = {lesson.prompt.split("?")[0] for lesson in found[4 : 4 + MORE_WATCHED]}
+        assert len(questions) == MORE_WATCHED
+        comings = found[4 + MORE_WATCHED :]
+        assert all(lesson.prompt.split("?")[0].endswith("enter") for lesson in comings)
+        assert sum('"answer":"yes"' in lesson.answer for lesson in comings) == MORE_COMINGS
     assert 0.35 < np.mean(shown) < 0.65
 
 

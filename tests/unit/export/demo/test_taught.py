@@ -103,3 +103,17 @@ def test_a_crowd_is_asked_where_each_of_a_few_is_that_stand_apart() -> None:
         same += pair.tolist() == clip.still.labels[-6 * SIGHTS :: 6].tolist()
     assert set(shown) == {2, 3, 4}
     assert same >= 15
+
+
+def test_a_crowd_without_a_key_frame_is_asked_where_all_is_at_its_end() -> None:
+    plan = Plan(replace(ASKED, full=0.0), 3, 1, crowd=True)
+    for number in range(10):
+        clip = taught.make_gathering("b", plan, np.random.default_rng(number), CAMERA)
+        assert clip.still is None
+        ((lesson,), _) = clip.lessons
+        assert not lesson.shown
+        objects = json.loads(lesson.answer)["objects"]
+        assert 2 <= len(objects) <= 4
+        # What the last pair shows at both of its pictures: where it is asked, nobody of the pairs before is left.
+        kinds = clip.happened[-1, -6 * SIGHTS :: 6]
+        assert np.count_nonzero(kinds) == min(SIGHTS, len(objects))
