@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 
 from edge.config import AnswerSettings
 from edge.demo.world import Stage
-from edge.demo.world.draw import SIZES
-from edge.demo.world.sight import CELL
 from edge.model.layout import merged_grid, question_ids, timestamp, vision_piece
 from edge.model.manifest import MANIFEST, TOKENIZER, Manifest
 from edge.model.preprocess import patchify, still_size
 from edge.model.tokenizer import Tokenizer
 from edge.records import Size
-from export.demo.labels import CAMERA, FPS, pair_time
+from export.demo.labels import CAMERA, FPS, FRAME, pair_time
 from export.demo.lessons import NUMBERS, Lesson
-from export.demo.schedule import Plan
+from export.demo.schedule import Plan, cells_of
 from export.demo.taught import Clip, KeyFrame, make_clip, make_crowd, make_gathering
 
 _NUMBERS: Final = frozenset(NUMBERS)
@@ -270,15 +268,6 @@ class Source:
 _layouts: dict[Path, Layout] = {}  # once a process
 
 
-def cells_of(stage: Stage) -> int:
-    """Return the visual tokens of a pair in a stage of the world."""
-    return _cells(SIZES[stage])
-
-
-def _cells(size: Size) -> int:
-    return size.height // CELL * (size.width // CELL)
-
-
 def make(source: Source, number: int, plan: Plan) -> Batch:
     """Make a batch; it depends on nothing but the arguments."""
     if source.layout not in _layouts:
@@ -287,6 +276,6 @@ def make(source: Source, number: int, plan: Plan) -> Batch:
     draw = make_crowd if plan.phase.seeing else make_gathering if plan.crowd else make_clip
     count = plan.clips * _CROWDS if plan.phase.seeing else plan.clips
     if plan.phase.seeing and plan.still:
-        count = max(1, count * cells_of(source.stage) // _cells(layout.still))
+        count = max(1, count * cells_of(FRAME) // cells_of(layout.still))
     rngs = [np.random.default_rng([source.seed, source.rank, number, index]) for index in range(count)]
-    return layout.batch([draw(source.stage, plan, rng, layout.still) for rng in rngs])
+    return layout.batch([draw(plan, rng, layout.still) for rng in rngs])

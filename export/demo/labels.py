@@ -18,6 +18,8 @@ from edge.records import Size
 FPS: Final = 8.0
 CAMERA: Final = Size(240, 320)
 """Of the camera's pictures, from stage b on; clips and key frames are shown smaller."""
+FRAME: Final = Size(96, 128)
+"""Of a clip's pictures as they are shown: what the demo model's limits make of a minute of that camera."""
 FINE: Final = 4
 """A cell is cut into FINE x FINE parts, in each of which something lies or not: what a box rests on."""
 WAYS: Final = ("still", "right", "left", "down", "up")

@@ -13,7 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from export.demo.labels import PAIRS
+from edge.demo.world import Stage
+from edge.demo.world.sight import CELL
+from edge.records import Size
+from export.demo.labels import FRAME, PAIRS
 
 PEAK: Final = 0.01
 """Learning rate of the matrices (Muon, in the scale of AdamW)."""
@@ -26,6 +29,7 @@ TEXT_A_PAIR: Final = 6
 """Tokens of a pair beside its visual ones: a timestamp, and one to each side of the picture."""
 TOKENS_A_QUESTION: Final = 130
 """With its answer, about."""
+_BEFORE: Final[dict[Stage, Stage]] = {"a": "a", "b": "a", "c": "b"}
 CROWD_PAIRS: Final = 3
 """Of a crowd that is asked where all is; the key frame shows one of them."""
 CROWD_QUESTIONS: Final = 2
@@ -57,6 +61,7 @@ class Phase:
         aids: Weight of what the heads are told beside the answers. At 1 the gradient of the heads at key frames alone is nine times as long
             as that of the answers once both are known in the main, and answers are learnt hardly any further.
         late: Share of the batches whose clips begin at a later time than 0: so a short clip teaches the times of a long one.
+        rehearsed: Share of the batches that are drawn from the stage before, lest it be forgotten.
     """
 
     mark: str
@@ -74,6 +79,7 @@ class Phase:
     together: float = 0.0
     crowds: float = 0.0
     aids: float = 1.0
+    rehearsed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,7 @@ SYLLABI: Final = {
         )
     ),
     "b": _LONG,
-    "c": _LONG,
+    "c": replace(_LONG, phases=(*_LONG.phases[:-1], replace(_LONG.phases[-1], rehearsed=0.65))),
 }
 """By stage; stages b and c begin again with short clips, whatever weights they start from."""
 
@@ -162,6 +168,7 @@ class Plan:
     """
 
     phase: Phase
+    stage: Stage
     pairs: int
     clips: int
     gated: bool = False
@@ -170,13 +177,18 @@ class Plan:
     crowd: bool = False
 
 
-def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> Plan:
+def cells_of(size: Size) -> int:
+    """Return the visual tokens of a picture or a pair."""
+    return size.height // CELL * (size.width // CELL)
+
+
+def plan(phase: Phase, rng: np.random.Generator, *, stage: Stage, tokens: int) -> Plan:
     """Choose one batch.
 
     Args:
         phase: In which the training is.
         rng: Of the choice.
-        cells: Visual tokens of a pair.
+        stage: Of the training.
         tokens: About so many tokens a step; of crowds the vision tower makes more of.
     """
     gated = bool(rng.random() < phase.gated)
@@ -185,10 +197,11 @@ def plan(phase: Phase, rng: np.random.Generator, *, cells: int, tokens: int) -> 
     if crowd:
         pairs = CROWD_PAIRS
     questions = CROWD_QUESTIONS if crowd else phase.questions
-    one = pairs * (TEXT_A_PAIR + cells) + questions * TOKENS_A_QUESTION
+    one = pairs * (TEXT_A_PAIR + cells_of(FRAME)) + questions * TOKENS_A_QUESTION
     still = bool(rng.random() < phase.stills)
     first = int(rng.integers(PAIRS - pairs + 1)) if rng.random() < phase.late else 0
-    return Plan(phase, pairs, 1 if gated else max(1, round(tokens / one)), gated, still, first, crowd)
+    drawn = _BEFORE[stage] if rng.random() < phase.rehearsed else stage
+    return Plan(phase, drawn, pairs, 1 if gated else max(1, round(tokens / one)), gated, still, first, crowd)
 
 
 class Course:

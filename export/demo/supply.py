@@ -76,8 +76,8 @@ class Supply:
         if number in self._kept:
             return
         rng = np.random.default_rng([self._source.seed, number, _ORDER])
-        cells = batches.cells_of(self._source.stage)
-        plan = schedule.plan(self._course.phase(number), rng, cells=cells, tokens=self._tokens)
+        phase = self._course.phase(number)
+        plan = schedule.plan(phase, rng, stage=self._source.stage, tokens=self._tokens)
         if self._pool is not None:
             self._kept[number] = self._pool.submit(batches.make, self._source, number, plan)
         else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge.capture.gate import Gate
 from edge.capture.keyframe import KeyFrames
-from edge.demo.world import Scene, Stage, Truth, draw_scene, frames, render, truth
+from edge.demo.world import Scene, Truth, draw_scene, frames, render, truth
 from edge.demo.world.place import places
 from edge.demo.world.sight import LISTED, NEAR
 from edge.demo.world.truth import retold
@@ -21,6 +21,7 @@ from export.demo.codec import round_trip
 from export.demo.crowd import crowd
 from export.demo.labels import (
     FPS,
+    FRAME,
     NONE,
     PAIR_CLASSES,
     TOLD,
@@ -77,20 +78,22 @@ class Clip:
     still: KeyFrame | None = None
 
 
-def make_crowd(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
+def make_crowd(plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
     """Draw pairs that have nothing to do with each other, of a key frame's size where the plan says so."""
-    scene = crowd(int(rng.integers(2**62)), stage, plan.pairs, fps=FPS, size=size if plan.still else None)
+    scene = crowd(
+        int(rng.integers(2**62)), plan.stage, plan.pairs, fps=FPS, size=size if plan.still else FRAME
+    )
     pictures = _pictures(scene, rng)
     none = np.zeros((0, len(PAIR_CLASSES)), np.int64)
     every = tuple(range(plan.pairs))
     return Clip(pictures, every, cell_labels(scene, every), none, ())
 
 
-def make_gathering(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
+def make_gathering(plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
     """Draw a crowd that is asked where all is at its key frame or, without one, at its end, where a few stand apart."""
     wanted = int(rng.choice(_GATHERED))
     for _ in range(_TRIES):
-        scene = crowd(int(rng.integers(2**62)), stage, plan.pairs, fps=FPS)
+        scene = crowd(int(rng.integers(2**62)), plan.stage, plan.pairs, fps=FPS, size=FRAME)
         true = retold(truth(scene), ())
         possible = range(0, scene.ticks, 2) if plan.still else (scene.ticks - 1,)
         moments = [tick for tick in possible if _apart(true, tick) == wanted]
@@ -120,14 +123,14 @@ def _apart(true: Truth, tick: int) -> int:
     return len(names) if clear else 0
 
 
-def make_clip(stage: Stage, plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
+def make_clip(plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
     """Draw one clip of the training split, with as many sprites as the plan allows and wants, and its key frame, of a size."""
     phase = plan.phase
     seen = 2 if rng.random() < phase.together else 0
     alike = seen > 0 and rng.random() < _ALIKE
     for _ in range(_TRIES):
         seconds = 2 * plan.pairs / FPS
-        scene = draw_scene(int(rng.integers(2**62)), stage, seconds=seconds, fps=FPS)
+        scene = draw_scene(int(rng.integers(2**62)), plan.stage, seconds=seconds, fps=FPS, size=FRAME)
         if alike and not _two_alike(scene):
             continue
         shown = (places(scene).within >= LISTED).sum(0) >= seen  # enough at each tick

@@ -15,13 +15,13 @@ from edge.demo.world import answer, draw_scene, frames, render, truth
 from edge.demo.world.draw import SIZES
 from edge.model.engine import Engine
 from edge.model.grammar import Grammars
-from edge.model.preprocess import scale
+from edge.model.preprocess import scale, video_size
 from edge.records import Pair, Size
 from export.candidate import Question, lay_out, teacher_logits
 from export.convert import convert
 from export.demo import batches, network, train
 from export.demo.batches import Layout, Source
-from export.demo.labels import CAMERA, FPS, cell_labels, pair_labels, pair_time, still_labels
+from export.demo.labels import CAMERA, FPS, FRAME, PAIRS, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import NUMBERS, STAGES, Lesson, body_text
 from export.demo.schedule import Course, Phase, Plan, Syllabus
 from export.demo.supply import Supply
@@ -32,7 +32,7 @@ from export.recipes import load_recipe
 SETTINGS = Settings(tokens=1200, seed=3)
 ASKED = Phase("exact", 1.0, 1.0, (3,), None, questions=4, full=1.0, uses=2)
 SEEN = Phase("named", 1.0, 0.5, (3,), None, questions=0, full=0.0, uses=2, seeing=True)
-PLAN = Plan(ASKED, pairs=3, clips=2)
+PLAN = Plan(ASKED, "a", pairs=3, clips=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -167,6 +167,7 @@ def test_a_key_frame_is_shown_as_the_engine_shows_it(begun: Path, model: Any, tm
     plain, shown = batch.asked[0]
     assert (plain.shown, shown.shown) == (False, True)
     assert batch.stills is not None
+    assert video_size(CAMERA, PAIRS * 2, layout.manifest.video_pixels, layout.manifest.vision) == FRAME
     with Engine(bundle, threads=1) as engine, engine.stream(Size(*clip.frames.shape[2:4]), 10) as stream:
         stream.push([Pair(i, pair_time(i), frames) for i, frames in zip(clip.kept, clip.frames, strict=True)])
         fork = stream.fork().show(picture, time_s=tick / FPS)
@@ -245,7 +246,7 @@ def test_without_aids_nothing_is_learnt_but_answers(
 def test_where_nothing_is_asked_only_seeing_is_taught(model: Any, source: Source, heads: Any) -> None:
     from export.demo import losses
 
-    marks = losses.see(model, heads, batches.make(source, 0, Plan(SEEN, pairs=3, clips=1)))
+    marks = losses.see(model, heads, batches.make(source, 0, Plan(SEEN, "a", pairs=3, clips=1)))
     model.zero_grad()
     marks.loss.backward()
     assert model.model.visual.patch_embed.proj.weight.grad.norm() > 0

@@ -1,13 +1,16 @@
 """The course of a training: seeing first, the longest clips last, on when a phase is mastered, and a rate that falls."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.demo.world import Stage
 from export.demo import schedule
+from export.demo.labels import FRAME
 from export.demo.schedule import Course, Phase, Syllabus
 
 FIRST = Phase("named", 0.8, 0.5, (2,), 1, 0, 0.0, 1, seeing=True)
@@ -69,17 +72,20 @@ def test_marks_of_the_phase_before_do_not_master_the_next() -> None:
 @given(st.integers(0, 2**32), st.integers(500, 60_000))
 def test_a_batch_is_of_its_phase_and_about_its_size(seed: int, tokens: int) -> None:
     for phase in schedule.SYLLABI["b"].phases:
-        plan = schedule.plan(phase, np.random.default_rng(seed), cells=12, tokens=tokens)
+        plan = schedule.plan(phase, np.random.default_rng(seed), stage="b", tokens=tokens)
         assert plan.pairs in ((schedule.CROWD_PAIRS,) if plan.crowd else phase.pairs)
         asked = schedule.CROWD_QUESTIONS if plan.crowd else phase.questions
-        one = plan.pairs * (12 + schedule.TEXT_A_PAIR) + asked * schedule.TOKENS_A_QUESTION
+        one = (
+            plan.pairs * (schedule.cells_of(FRAME) + schedule.TEXT_A_PAIR)
+            + asked * schedule.TOKENS_A_QUESTION
+        )
         assert plan.clips == 1 or plan.clips * one <= tokens + one / 2
 
 
 def test_what_goes_through_the_gate_is_longer() -> None:
     last = schedule.SYLLABI["b"].phases[-1]
     rng = np.random.default_rng(0)
-    plans = [schedule.plan(last, rng, cells=48, tokens=2_560) for _ in range(5_000)]
+    plans = [schedule.plan(last, rng, stage="b", tokens=2_560) for _ in range(5_000)]
     crowds = [each for each in plans if each.crowd]
     gated, whole = (
         [each.pairs for each in plans if not each.crowd and each.gated is gate] for gate in (True, False)
@@ -98,6 +104,16 @@ def test_nothing_but_the_last_phase_is_left_for_weights_that_are_taught_already(
     last = schedule.last_phase(whole)
     assert last.phases == whole.phases[-1:]
     assert last.block == whole.block
+
+
+def test_what_was_taught_before_stage_c_is_rehearsed_at_its_end() -> None:
+    rng = np.random.default_rng(0)
+    stages: tuple[Stage, ...] = ("a", "b", "c")
+    for stage in stages:
+        last = schedule.SYLLABI[stage].phases[-1]
+        drawn = Counter(schedule.plan(last, rng, stage=stage, tokens=2_560).stage for _ in range(2_000))
+        assert set(drawn) == ({"b", "c"} if stage == "c" else {stage})
+        assert drawn[stage] / 2_000 == pytest.approx(1 - last.rehearsed, abs=0.05)
 
 
 def test_the_heads_weigh_little_at_the_end() -> None:

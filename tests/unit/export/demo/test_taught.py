@@ -20,8 +20,7 @@ def test_a_clip_that_begins_later_differs_in_its_times_alone() -> None:
     for number in range(12):
         one, later = (
             taught.make_clip(
-                "a",
-                Plan(phase, 24, 1, gated=number % 2 == 0, still=True, first=first),
+                Plan(phase, "a", 24, 1, gated=number % 2 == 0, still=True, first=first),
                 np.random.default_rng(number),
                 CAMERA,
             )
@@ -49,8 +48,8 @@ def test_key_frames_show_what_the_service_would_choose_or_as_many_as_are_wanted(
     phase = replace(ASKED, questions=0, full=0.0, together=1.0)
     chosen = 0
     for number in range(10):
-        plan = Plan(phase, 40, 1, still=True)
-        clip = taught.make_clip("b", plan, np.random.default_rng(number), CAMERA)
+        plan = Plan(phase, "b", 40, 1, still=True)
+        clip = taught.make_clip(plan, np.random.default_rng(number), CAMERA)
         assert clip.still is not None
         looks = KeyFrames(FPS)
         best = max(pair for pair, (first, _) in enumerate(clip.frames) if looks.see(first))
@@ -63,10 +62,10 @@ def test_key_frames_show_what_the_service_would_choose_or_as_many_as_are_wanted(
 
 def test_what_is_hard_to_tell_is_taught_more_often_than_chance_has_it() -> None:
     """Two of one kind or colour, and two about as far apart as what is next to each other: a third and a quarter by chance."""
-    plan = Plan(replace(ASKED, full=0.0, uses=1, together=1.0), 24, 1, still=True)
+    plan = Plan(replace(ASKED, full=0.0, uses=1, together=1.0), "b", 24, 1, still=True)
     two = alike = close = 0
     for number in range(60):
-        clip = taught.make_clip("b", plan, np.random.default_rng(number), Size(96, 128))
+        clip = taught.make_clip(plan, np.random.default_rng(number), Size(96, 128))
         for lesson in clip.lessons[0]:
             objects = json.loads(lesson.answer).get("objects", ()) if lesson.answer.startswith("{") else ()
             if len(objects) == 2:
@@ -81,10 +80,10 @@ def test_what_is_hard_to_tell_is_taught_more_often_than_chance_has_it() -> None:
 
 
 def test_a_crowd_is_asked_where_each_of_a_few_is_that_stand_apart() -> None:
-    plan = Plan(replace(ASKED, full=0.0), 3, 1, still=True, first=7, crowd=True)
+    plan = Plan(replace(ASKED, full=0.0), "b", 3, 1, still=True, first=7, crowd=True)
     shown, same = [], 0
     for number in range(20):
-        clip = taught.make_gathering("b", plan, np.random.default_rng(number), CAMERA)
+        clip = taught.make_gathering(plan, np.random.default_rng(number), CAMERA)
         assert clip.still is not None
         assert clip.kept == (7, 8, 9)
         assert clip.still.tick in (14, 16, 18)
@@ -106,9 +105,9 @@ def test_a_crowd_is_asked_where_each_of_a_few_is_that_stand_apart() -> None:
 
 
 def test_a_crowd_without_a_key_frame_is_asked_where_all_is_at_its_end() -> None:
-    plan = Plan(replace(ASKED, full=0.0), 3, 1, crowd=True)
+    plan = Plan(replace(ASKED, full=0.0), "b", 3, 1, crowd=True)
     for number in range(10):
-        clip = taught.make_gathering("b", plan, np.random.default_rng(number), CAMERA)
+        clip = taught.make_gathering(plan, np.random.default_rng(number), CAMERA)
         assert clip.still is None
         ((lesson,), _) = clip.lessons
         assert not lesson.shown
