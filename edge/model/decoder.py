@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
@@ -92,10 +93,14 @@ class Decoder:
         self.embed_session = open_session(bundle, graphs.embed, threads=threads)  # a look-up: nothing to pack
         self.words = Rows((bundle.path / graphs.embed.file).with_suffix(".data"))
         how: dict[str, Any] = {"threads": threads, "prepared": prepared, "packed": packed}
-        self.session = open_session(bundle, graphs.decoder, **how)
-        second = graphs.prefill
-        self.prefill_session: Any = second and open_session(bundle, second, **how)
-        self.head_session: Any = graphs.head and open_session(bundle, graphs.head, **how)
+        # One thread goes through a graph's nodes to load it: beside each other they take as long as the slowest.
+        wanted = [graph for graph in (graphs.decoder, graphs.prefill, graphs.head) if graph]
+        with ThreadPoolExecutor(len(wanted), "session") as aside:
+            found = list(aside.map(lambda graph: open_session(bundle, graph, **how), wanted))
+        sessions: dict[str, Any] = {graph.file: session for graph, session in zip(wanted, found, strict=True)}
+        self.session = sessions[graphs.decoder.file]
+        self.prefill_session: Any = graphs.prefill and sessions[graphs.prefill.file]
+        self.head_session: Any = graphs.head and sessions[graphs.head.file]
         self.shrinking = shrinking()
 
     def embed(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -57,12 +57,15 @@ class Engine:
         self.bundle = bundle
         manifest = bundle.manifest
         threads = threads or physical_cores()
-        with ThreadPoolExecutor(1, "tokenizer") as aside:  # it takes as long as the sessions
-            reading = aside.submit(Tokenizer, bundle.path / TOKENIZER, manifest.tokens)
-            prepared = None if cache is None else _prepared(bundle, cache, threads)
-            vision = VisionTower(bundle, threads=threads, prepared=prepared, packed=packed)
-            decoder = Decoder(bundle, threads=threads, chunk=chunk, prepared=prepared, packed=packed)
-            self.tokenizer = reading.result()
+        prepared = None if cache is None else _prepared(bundle, cache, threads)
+        how: dict[str, Any] = {"threads": threads, "prepared": prepared, "packed": packed}
+        with ThreadPoolExecutor(1, "decoder") as aside:
+            opening = aside.submit(Decoder, bundle, chunk=chunk, **how)
+            vision = VisionTower(bundle, **how)
+            # As long as all graphs together, and llguidance lets no other thread run Python meanwhile: so it comes last, when
+            # onnxruntime has long begun with the decoder's.
+            self.tokenizer = Tokenizer(bundle.path / TOKENIZER, manifest.tokens)
+            decoder = opening.result()
         grammars = Grammars(self.tokenizer, manifest.tokens)
         turns = _turns(bundle, prepared)
         trim()  # packing weights, and reading a vocabulary, leave free pages behind

@@ -2,11 +2,11 @@
 
 usage: python -m tests.bench.peers --bundle BUNDLE --llama BIN_DIR --gguf Q4_0.gguf Q8_0.gguf [--rounds 5] [--threads 2]
        [--depths 0 8192] [--decode-depths 4096]
-       [--job --video CLIP --llama-video CLIP_480 --mmproj FILE [--ffmpeg DIR] [--checkpoint DIR] [--seconds 60] [--tokens 150]]
+       [--job --video CLIP_480 --mmproj FILE [--ffmpeg DIR] [--checkpoint DIR] [--seconds 60] [--tokens 150]]
 
 Prefill of 512 tokens at each depth: our graph for prefill, then `llama-bench` with each file, round by round (A B C A B C ...).
-Decode of single tokens likewise, beside the first file. With --job also the whole job: `tests.bench.our_job`,
-`llama-mtmd-cli --video` (bench README: how its clip was made; it ends after one answer), and `tests.bench.transformers_job`.
+Decode of single tokens likewise, beside the first file. With --job also the whole job: `tests.bench.our_job`, `llama-mtmd-cli` as
+a chat, and `tests.bench.transformers_job`, all of one file (the bench README says how it was made), with two answers each.
 Ratios are medians of ratios within a round. The last line is JSON.
 """
 
@@ -22,18 +22,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from edge.model.bundle import Bundle, open_bundle
 from edge.model.decoder import Decoder
 from tests.bench.roofline import decoder_feeds
+from tests.bench.transformers_job import PROMPTS
 
 TOKENS: Final = 512
 STEPS: Final = 32  # single tokens of one measurement
-PROMPT: Final = (
-    "Summarise what happened in this video in three sentences, then list the events with their times."
-)
 
 
 def ours_tok_s(bundle: Bundle, tokens: int, depth: int, threads: int) -> float:
@@ -91,29 +90,41 @@ def llama_tok_s(binaries: Path, model: Path, tokens: int, depth: int, threads: i
     return float(max(json.loads(said)[0]["samples_ts"]))
 
 
-def job_commands(given: argparse.Namespace) -> dict[str, list[str]]:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The whole job as one of them does it: a command, and what is typed into it."""
+
+    command: list[str]
+    typed: str = ""
+
+
+def jobs(given: argparse.Namespace) -> dict[str, Job]:
     """Return the whole job as each of them does it."""
     size = ["--seconds", str(given.seconds), "--tokens", str(given.tokens), "--threads", str(given.threads)]
     python = [sys.executable, "-m"]
     llama = [str(given.llama / "llama-mtmd-cli"), "-m", str(given.gguf[0]), "--mmproj", str(given.mmproj)]
-    llama += ["--video", str(given.llama_video), "--video-fps", "8", "--chat-template", "chatml"]
+    llama += ["--video-fps", "8", "--chat-template", "chatml"]
     llama += ["--video-ffmpeg-dir", str(given.ffmpeg)] if given.ffmpeg else []
     llama += ["-t", str(given.threads), "-c", "16384", "--temp", "0", "--ignore-eos", "-n", str(given.tokens)]
-    commands = {
-        "ours": [*python, "tests.bench.our_job", str(given.video), str(given.bundle), *size],
-        "llama.cpp": [*llama, "-p", PROMPT],
+    # The first question goes with the video; the second one stands behind the first answer, where ours go back to the clip.
+    typed = "\n".join((f"/video {given.video}", *PROMPTS, "/exit", ""))
+    found = {
+        "ours": Job([*python, "tests.bench.our_job", str(given.video), str(given.bundle), *size]),
+        "llama.cpp": Job(llama, typed),
     }
     if given.checkpoint:
         job = ["tests.bench.transformers_job", str(given.video), str(given.checkpoint)]
-        commands["transformers"] = [*python, *job, *size]
-    return commands
+        found["transformers"] = Job([*python, *job, *size])
+    return found
 
 
-def timed(command: list[str]) -> dict[str, Any]:
-    """Run a command that must succeed; return its wall seconds, its peak memory, and what it says of its own stages."""
-    with tempfile.TemporaryFile("w+", errors="replace") as log:
+def timed(job: Job) -> dict[str, Any]:
+    """Do a job, which must succeed; return its wall seconds, its peak memory, and what it says of its own stages."""
+    with tempfile.TemporaryFile("w+", errors="replace") as log, tempfile.TemporaryFile("w+") as keys:
+        keys.write(job.typed)
+        keys.seek(0)
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(job.command, stdin=keys, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
@@ -121,7 +132,7 @@ def timed(command: list[str]) -> dict[str, Any]:
         said = log.read()
     if process.returncode:
         sys.stderr.write(said[-2000:])
-        sys.exit(f"{command[0]} failed with {process.returncode}")
+        sys.exit(f"{job.command[0]} failed with {process.returncode}")
     found: dict[str, Any] = {"seconds": round(seconds, 1), "peak_mib": round(usage.ru_maxrss / 1024)}
     encoded = [int(ms) for ms in re.findall(r"batch encoding done in (\d+) ms", said)]
     if encoded:
@@ -154,8 +165,8 @@ def whole_job(given: argparse.Namespace) -> dict[str, Any]:
     """Run the whole job in turn; a line for every run on standard error."""
     runs: dict[str, list[dict[str, Any]]] = {}
     for _ in range(given.rounds):
-        for name, command in job_commands(given).items():
-            runs.setdefault(name, []).append(timed(command))
+        for name, job in jobs(given).items():
+            runs.setdefault(name, []).append(timed(job))
             sys.stderr.write(f"{name}: {json.dumps(runs[name][-1])}\n")
     result: dict[str, Any] = {}
     for name, found in runs.items():
@@ -184,18 +195,15 @@ def main() -> None:
     parser.add_argument("--decode-depths", type=int, nargs="*", default=[4096])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--job", action="store_true", help="the whole job, too: minutes a round")
-    parser.add_argument("--video", type=Path)
-    parser.add_argument(
-        "--seconds", type=float, default=60.0, help="of the video, and so long is --llama-video"
-    )
+    parser.add_argument("--video", type=Path, help="480 pictures at the size that the models see")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the video; llama.cpp takes all of it")
     parser.add_argument("--tokens", type=int, default=150, help="of each answer")
-    parser.add_argument("--llama-video", type=Path)
     parser.add_argument("--ffmpeg", type=Path, help="directory of the ffmpeg that llama.cpp is to use")
     parser.add_argument("--mmproj", type=Path)
     parser.add_argument("--checkpoint", type=Path)
     given = parser.parse_args()
-    if given.job and not (given.video and given.llama_video and given.mmproj):
-        parser.error("--job needs --video, --llama-video and --mmproj")
+    if given.job and not (given.video and given.mmproj):
+        parser.error("--job needs --video and --mmproj")
     bundle = open_bundle(given.bundle)
     result: dict[str, Any] = {"rounds": given.rounds, "bundle": str(given.bundle)}
     result["recipe"] = bundle.manifest.recipe.name

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from edge.errors import BundleError, ContextFullError, ModelError, StaleForkErro
 from edge.messages import BODIES
 from edge.model.bundle import Bundle, open_bundle
 from edge.model.engine import Engine, Fork, Sampling, Stream
-from edge.model.manifest import MANIFEST
+from edge.model.manifest import MANIFEST, Graph
+from edge.model.sessions import open_session
+from edge.model.tokenizer import Tokenizer
 from edge.records import Pair, Size
 from edge.share import demo_bundle
 from export.convert import convert
@@ -325,3 +328,27 @@ def test_what_onnxruntime_raises_while_running_is_a_model_error(engine: Engine) 
         engine.parts.decoder.embed(np.array([1 << 40]))
     assert caught.value.__cause__ is not None
     assert len(caught.value.evidence) == 1
+
+
+def test_the_graphs_are_loaded_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the vocabulary is read last: llguidance lets no other thread run Python until it is done."""
+    bundle = open_bundle(demo_bundle())
+    graphs = bundle.manifest.graphs
+    assert graphs.head is not None
+    meeting = Barrier(3)
+    began: list[str] = []
+
+    def opened(of: Bundle, graph: Graph, **how: Any) -> Any:
+        began.append(graph.file)
+        if graph is not graphs.embed:
+            meeting.wait(timeout=20)
+        return open_session(of, graph, **how)
+
+    def read(*args: Any) -> Tokenizer:
+        assert set(began) == {graph.file for graph in graphs.all()}
+        return Tokenizer(*args)
+
+    for module in ("decoder", "vision"):
+        monkeypatch.setattr(f"edge.model.{module}.open_session", opened)
+    monkeypatch.setattr("edge.model.engine.Tokenizer", read)
+    Engine(bundle, threads=1).close()
