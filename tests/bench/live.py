@@ -1,8 +1,9 @@
 """How long after a clip's end its answers come when the whole service watches a video as if it were a camera.
 
-usage: python -m tests.bench.live VIDEO BUNDLE [--gate off]
+usage: python -m tests.bench.live VIDEO BUNDLE [--gate off] [--tokens 150]
 
-The video is played at its own pace; its first clip of a minute is what counts. The last line is JSON.
+The video is played at its own pace; its first clip of a minute is what counts. Random words go on to the limit of an answer,
+320 tokens by default, where trained ones end; `--tokens` sets another. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--gate", choices=("auto", "off"), default="auto")
+    parser.add_argument("--tokens", type=int, help="the most an answer may have; as shipped without it")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -36,6 +38,11 @@ def main() -> None:
         with Mosquitto(home / "broker") as broker, Subscriber(broker, "edgeclip/v1/d/#") as subscriber:
             last = Topics("edgeclip", "d").answer("cam", "spatial")
             more = f'[gate]\nmode = "{args.gate}"\n'
+            if args.tokens:
+                more += "".join(
+                    f'[[prompt]]\nname = "{kind}"\nkind = "{kind}"\nmax_tokens = {args.tokens}\n'
+                    for kind in ("summary", "spatial")
+                )
             with Service(home, broker, sources, seconds=CLIP_S, more=more, command=EDGE, governed=True):
                 # Topics alone are looked at meanwhile: this process shares the machine with what it measures.
                 eventually(
@@ -65,7 +72,7 @@ def main() -> None:
             f"{answer['prompt']:>8}: {late_s:.1f} s after the clip's end, {work_s:.1f} s of work, "
             f"{made['pairs']} of {made['pairs_offered']} pairs, {made['tokens_out']} tokens, rung {made['rung_name']}\n"
         )
-    sys.stdout.write(json.dumps({"gate": args.gate, "answers": rows}) + "\n")
+    sys.stdout.write(json.dumps({"gate": args.gate, "tokens": args.tokens, "answers": rows}) + "\n")
 
 
 if __name__ == "__main__":
