@@ -45,6 +45,7 @@ PRESETS: Final = {
         head_dim=64,
         mrope_section=(3, 3, 2),
         key_heads=2,
+        linear_dim=128,  # as released: wide enough for its states to be split
         tied=False,
         rows=680,
         vision=Vision(depth=3, hidden=96, heads=3, ffn=176, positions=100),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.model.manifest import State
 from export.checkpoint.dims import TextDims
@@ -21,7 +22,19 @@ from export.graph.writer import MICROSOFT, GraphWriter
 
 _FUSED_ROPE: Final = 16  # GroupQueryAttention rotates by itself only multiples of this many dimensions
 _END: Final = np.iinfo(np.int64).max
+_STATE_COLUMNS: Final = (
+    64  # of a part of a DeltaNet head; with 16 the kernel takes a path that is ten times slower
+)
 _L2_EPS: Final = 1e-6  # of the DeltaNet's key and query norm (transformers: l2norm)
+
+
+def state_parts(value_dim: int) -> int:
+    """Return into how many narrower ones a DeltaNet head of so many values is cut.
+
+    The delta rule treats each column of a state by itself, so the result is the same to the bit; but the kernel goes through a
+    head's state three times a token, and 128 x 64 stays in a core's nearest caches where 128 x 128 does not: 1.4 times as fast.
+    """
+    return value_dim // _STATE_COLUMNS if value_dim % _STATE_COLUMNS == 0 else 1
 
 
 def build_decoder(graph: GraphWriter, weights: Weights, text: TextDims) -> tuple[State, ...]:
@@ -144,21 +157,26 @@ class _Decoder:
             to=("", "", ""),
             axis=-1,
         )
-        # The step's decay (as its logarithm) and rate, [1, T, value heads], in float32 whatever the recipe.
-        a = self.weights.small(f"{at}.in_proj_a.weight")
-        b = self.weights.small(f"{at}.in_proj_b.weight")
-        both = graph.constant(f"{at}.in_proj_ab.weight", np.concatenate([a, b]).T)
+        parts = state_parts(text.value_dim)
+
+        def each(name: str) -> NDArray[np.float32]:
+            return np.repeat(self.weights.small(f"{at}.{name}"), parts, axis=0)
+
+        # The step's decay (as its logarithm) and rate, [1, T, value heads * parts], in float32 whatever the recipe.
+        columns = np.concatenate([each("in_proj_a.weight"), each("in_proj_b.weight")]).T
+        both = graph.constant(f"{at}.in_proj_ab.weight", columns)
         a_out, b_out = graph.ops("Split", graph.op("MatMul", y, both), to=("", ""), axis=-1, num_outputs=2)
         decay, rate = graph.ops(
             "LinearAttentionGate",
             a_out,
-            graph.constant(f"{at}.dt_bias", self.weights.small(f"{at}.dt_bias")),
-            graph.constant(f"{at}.minus_A", -np.exp(self.weights.small(f"{at}.A_log"))),
+            graph.constant(f"{at}.dt_bias", each("dt_bias")),
+            graph.constant(f"{at}.minus_A", -np.exp(each("A_log"))),
             b_out,
             to=("", ""),
             domain=MICROSOFT,
         )
-        shape = ("recurrent", (1, text.value_heads, text.key_dim, text.value_dim))
+        heads = text.value_heads * parts
+        shape = ("recurrent", (1, heads, text.key_dim, text.value_dim // parts))
         state = self.state(*shape, layer, "recurrent")
         mixed, _ = graph.ops(
             "LinearAttention",
@@ -171,7 +189,7 @@ class _Decoder:
             to=("", state.output),
             domain=MICROSOFT,
             q_num_heads=text.key_heads,
-            kv_num_heads=text.value_heads,
+            kv_num_heads=heads,
             update_rule="gated_delta",
             scale=text.key_dim**-0.5,
         )

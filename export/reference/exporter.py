@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from export.graph.decoder import state_parts
 from export.reference.libraries import import_libraries
 
 TASK: Final = "image-text-to-text"
@@ -195,10 +196,7 @@ def _states(config: Any) -> dict[str, tuple[int | str, ...]]:
             found |= {f"key.{layer}": cache, f"value.{layer}": cache}
         else:
             found[f"conv.{layer}"] = (1, text.linear_conv_kernel_dim - 1, 2 * keys + values)
-            found[f"recurrent.{layer}"] = (
-                1,
-                text.linear_num_value_heads,
-                text.linear_key_head_dim,
-                text.linear_value_head_dim,
-            )
+            parts = state_parts(text.linear_value_head_dim)
+            heads, columns = text.linear_num_value_heads * parts, text.linear_value_head_dim // parts
+            found[f"recurrent.{layer}"] = (1, heads, text.linear_key_head_dim, columns)
     return found

@@ -166,6 +166,13 @@ def test_chunks_do_not_change_the_states_beyond_rounding(pair: Pair) -> None:
     np.testing.assert_allclose(runs[0][TOKENS], runs[1][TOKENS], atol=1e-4)
 
 
+def test_heads_as_wide_as_the_releases_are_cut_into_narrower_ones(pair: Pair) -> None:
+    """The kernel is faster so; that the logits stay those of transformers is what the other tests say."""
+    shapes = {state.shape for state in pair.manifest.states if state.kind == "recurrent"}
+    wide = pair.model.config.text_config.linear_value_head_dim == 128
+    assert shapes == ({(1, 8, 128, 64)} if wide else {(1, 4, 32, 32)})
+
+
 def test_embeddings_are_the_rows_of_the_checkpoint(pair: Pair) -> None:
     ids = np.random.default_rng(5).integers(0, pair.manifest.tokens.vocab_rows, (1, 40))
     (found,) = pair.session("embed").run(["embeds"], {"input_ids": ids})

@@ -64,7 +64,7 @@ def test_convert_and_inspect_tell_a_person_and_a_program(source: Path, tmp_path:
         "attention_layers": 1,
         "deltanet_layers": 3,
         "kv_bytes_per_token": 2 * 2 * 64,
-        "fixed_bytes": 3 * (3 * (2 * 64 + 128) + 4 * 32 * 32) * 4,
+        "fixed_bytes": 3 * (3 * (2 * 2 * 128 + 4 * 128) + 4 * 128 * 128) * 4,
     }
     assert set(found["weights"]) == {"mlp", "attention", "deltanet", "embedding", "head", "vision", "norms"}
     assert sum(found["weights"].values()) <= found["size"]
