@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from edge.capture.file import FileClip
 from edge.model.manifest import Pixels, Vision
 from edge.model.preprocess import scale, video_size
-from tests.bench.transformers_job import FPS, PROMPTS, SECONDS
+from tests.bench.our_job import FPS, PROMPTS, SECONDS
 
 TOKENS: Final = 512  # of one prefill
 STEPS: Final = 32  # single tokens of one measurement

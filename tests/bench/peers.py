@@ -28,8 +28,8 @@ from typing import Any, Final
 
 from edge.model.bundle import Bundle, open_bundle
 from edge.model.decoder import Decoder
+from tests.bench.our_job import PROMPTS
 from tests.bench.roofline import decoder_feeds
-from tests.bench.transformers_job import PROMPTS
 
 TOKENS: Final = 512
 STEPS: Final = 32  # single tokens of one measurement

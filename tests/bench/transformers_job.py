@@ -24,13 +24,9 @@ from edge.capture.file import FileClip
 from edge.model.preprocess import scale
 from edge.records import Size
 from export.reference.libraries import import_libraries
+from tests.bench.our_job import FPS, PROMPTS, SECONDS
 
-FPS, SECONDS = 8.0, 60.0
 PAIRS = 24  # of one call of the vision tower
-PROMPTS = (
-    "Summarise what happened in this video in three sentences, then list the events with their times.",
-    "Where are the people at the end of the video? Name each with its box and its relation to the others.",
-)
 
 
 def pictures(video: Path, seconds: float) -> Any:
