@@ -22,15 +22,15 @@ from edge.model.preprocess import patchify, still_size
 from edge.model.tokenizer import Tokenizer
 from edge.records import Size
 from export.demo.labels import CAMERA, FPS, FRAME, pair_time
-from export.demo.lessons import NUMBERS, Lesson
+from export.demo.lessons import SIDES, Lesson
 from export.demo.schedule import Plan, cells_of
 from export.demo.taught import Clip, KeyFrame, make_clip, make_crowd, make_gathering
 
-_NUMBERS: Final = frozenset(NUMBERS)
-_NUMBER_WEIGHT: Final = 0.3
-"""Weight of a time or a side beside a word: there are more of them, and the last step of each can only be guessed, while a
-verdict is one word. A box's first side weighs as much as a word: it is where one thing is taken for
-another."""
+_SIDES: Final = frozenset(SIDES)
+_SIDE_WEIGHT: Final = 0.3
+"""Weight of a side of a box beside a word: there are more of them, and the last step of each can only be guessed, while a verdict
+is one word. A box's first side weighs as much as a word: it is where one thing is taken for another. So does a time: it is
+chosen among those of the pairs."""
 _CHOICE: Final = '"answer":"'
 """What stands in front of a choice: a watch's verdict."""
 _CHOICE_WEIGHT: Final = 4.0
@@ -130,10 +130,10 @@ class Layout:
         self.manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
         self.tokenizer = Tokenizer(directory / TOKENIZER, self.manifest.tokens)
         used = range(self.manifest.tokens.vocab_used)
-        # By id: whether a token is a whole number, of seconds or of a side.
+        # By id: whether a token is a side of a box.
         words = [self.tokenizer.decode([token]) for token in used]
-        self._numeric = np.array([word in _NUMBERS for word in words])
-        self._opens = np.array([word.endswith("[") for word in words])
+        self._sides = np.array([word in _SIDES for word in words])
+        self._commas = np.array([word.endswith(",") for word in words])
         self._spelt = np.array([len(word) for word in words])
         self.still = still_size(CAMERA, self.manifest, AnswerSettings().key_frame_tokens)
 
@@ -217,8 +217,9 @@ class Layout:
 
     def _weigh(self, said: list[int]) -> NDArray[np.float64]:
         """Return the weight of each token of an answer in what is learnt."""
-        first = np.concatenate([[False], self._opens[said[:-1]]])
-        weights: NDArray[np.float64] = np.where(self._numeric[said] & ~first, _NUMBER_WEIGHT, 1.0)
+        # A count or a time stands behind a colon, a box's first side behind its bracket, and only the other sides behind a comma.
+        later = np.concatenate([[False], self._commas[said[:-1]]])
+        weights: NDArray[np.float64] = np.where(self._sides[said] & later, _SIDE_WEIGHT, 1.0)
         weights *= len(said) ** -_LENGTH_POWER
         text = self.tokenizer.decode(said[:-1])
         before, found, _ = text.partition(_CHOICE)

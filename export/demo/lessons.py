@@ -41,10 +41,9 @@ PLAIN: Final = ("What happened in this video?", "Tell me what you see.", default
 _DEFAULT_SHARE: Final = 0.6  # of the full prompts that are the shipped ones to the letter
 _PLAIN_TOPIC: Final = "plain"
 _WATCH_TOPIC: Final = "watch"
-NUMBERS: Final = (
-    *(f"{tenths / 10:.1f}" for tenths in range(600)),
-    *(str(side) for side in range(0, 1001, BOX_STEP)),
-)
+SIDES: Final = tuple(str(side) for side in range(0, 1001, BOX_STEP))
+"""Sides of boxes as they are written."""
+NUMBERS: Final = (*(f"{tenths / 10:.1f}" for tenths in range(600)), *SIDES)
 """Of seconds and of sides of boxes, as they are written; each is one token."""
 _VERDICTS: Final = {"Yes.": "yes", "No.": "no"}
 _WATCH_SHARE: Final = 0.7  # of the questions that can be answered so, asked as a watch asks them
