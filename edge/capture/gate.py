@@ -38,6 +38,7 @@ REACH = 2  # pairs without motion until a block counts as at rest
 LEAD = 2  # pairs before what goes or stops that may still be kept: `SPACING_S` at 8 FPS
 HELD = REACH + LEAD  # pairs back that a decision may reach
 FADED = 0.25  # motion that has fallen to this share of what it was is over, though a shadow may still move
+TREMBLED = 8  # pairs of motion without a pause: nobody's, who would have passed, but the camera's
 FADING = 0.7  # of what it was, a pair later
 
 P = TypeVar("P")
@@ -197,6 +198,7 @@ class _Tracks:
         self._region = region
         self._age = np.full(region.shape, REACH, np.int8)  # pairs since the last motion
         self._peak = np.zeros(region.shape, np.float32)  # how strong motion was of late
+        self._lasted = np.zeros(region.shape, np.int64)  # for how many pairs there has been motion
         self._shown: NDArray[np.bool_] = np.zeros(region.shape, np.bool_)
         self.recent: NDArray[np.bool_] = np.zeros(region.shape, np.bool_)
 
@@ -219,12 +221,15 @@ class _Tracks:
         near = _grown(before)
         # What moved a moment ago is believed more easily to move on; a lone weak block is not believed.
         active = (changes > np.maximum(np.where(near, 0.6, 1.0), FADED * self._peak)) & self._region
+        # What only trembled, in a camera that shakes, and now moves, is as new as what was at rest.
+        surged = active & (self._lasted >= TREMBLED) & (FADED * changes > _highest(self._peak))
         self._peak = np.maximum(changes, FADING * self._peak)
         active &= (changes > 1.5) | (_neighbours(active) >= 1)
-        known = _flood(active & _grown(self._shown), active)
+        known = _flood(active & _grown(self._shown), active) & ~surged
         came = _weight(changes, active & ~known)
         self._age = np.where(active, 0, np.minimum(self._age + 1, REACH)).astype(np.int8)
         self.recent = self._age < REACH
+        self._lasted = np.where(self.recent, self._lasted + 1, 0)
         self._shown = (self._shown | known) & self.recent
         ended = before & ~self.recent
         alive = _flood(self.recent, (before | self.recent) & self._region)
@@ -249,6 +254,14 @@ def _grown(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     found = wide.copy()
     found[:, 1:] |= wide[:, :-1]
     found[:, :-1] |= wide[:, 1:]
+    return found
+
+
+def _highest(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the highest of each value and its eight neighbours."""
+    edged = np.pad(values, 1)
+    rows = np.maximum(np.maximum(edged[:-2], edged[1:-1]), edged[2:])
+    found: NDArray[np.float32] = np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
     return found
 
 

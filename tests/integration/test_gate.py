@@ -13,10 +13,13 @@ import pytest
 from edge.capture.events import CaptureEvent, CaptureJob, Closed, Gated, PairReady
 from edge.capture.file import FileClip
 from edge.capture.live import run_capture
-from edge.demo.world import draw_scene, encode
+from edge.demo.world import draw_scene, encode, truth
 from edge.model.preprocess import scale
 from edge.records import ClipStats, Pair, Size
 from edge.share import demo_clip
+from export.demo.evaluate import FIRST_SEED
+from export.demo.exam import LENGTHS_S
+from export.demo.labels import CAMERA, FRAME
 from tests.media import vtest
 
 PEOPLE = Path(__file__).parent / "vtest_people.json"
@@ -57,6 +60,39 @@ def test_everybody_who_comes_or_goes_in_a_busy_minute_is_near_a_kept_pair() -> N
     assert stats.pairs == 240
     assert stats.pairs_gated + len(pairs) == 240
     assert saved >= 0.75
+
+
+@pytest.mark.parametrize("number", [4, 41, 46, 58])
+def test_where_a_camera_trembles_whatever_begins_or_ends_is_near_a_kept_pair(
+    number: int, tmp_path: Path
+) -> None:
+    """In the first one a car sets out that trembled for six seconds: there motion is nothing new but for its strength."""
+    scene = draw_scene(
+        FIRST_SEED + number,
+        "b",
+        seconds=LENGTHS_S["b"][(FIRST_SEED + number) % len(LENGTHS_S["b"])],
+        fps=FPS,
+        size=CAMERA,
+        split="held_out",
+    )
+    assert scene.shake
+    film = encode(scene, tmp_path / "clip.mp4")
+    with FileClip(
+        film,
+        start_s=0,
+        seconds=scene.seconds,
+        fps=FPS,
+        size_for=lambda _source: FRAME,
+        resize=scale,
+        gate=1.0,
+    ) as clip:
+        times = np.array([pair.time_s for pair in clip.pairs()])
+    happened = truth(scene).events
+    assert happened
+    for event in happened:
+        for at_s in (event.start_s, event.end_s):
+            assert np.abs(times - at_s).min() <= NEAR_S, event.what
+    assert len(times) < scene.seconds * FPS / 2 / 3
 
 
 def test_kept_pairs_are_those_of_the_grid_untouched() -> None:
