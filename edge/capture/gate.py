@@ -2,8 +2,9 @@
 
 Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, while
 anything moves a pair every `MOVING_S`, and while anything moves at the picture's border, where several may come and go
-at once, one every `SPACING_S`. Beyond these the gate looks for moments. Something *comes* where motion has no motion before it to have come from, and *goes*
-where motion ends and none goes on from it; at the border both are looked for again along the border alone, since
+at once, one every `SPACING_S`. Beyond these the gate looks for moments. Something *comes* where motion has no motion
+before it to have come from, or has trembled for long and now moves `1 / FADED` times as strongly as all around it, and
+*goes* where motion ends and none goes on from it; at the border both are looked for again along the border alone, since
 there somebody may come or go beside somebody who stays. What changed too slowly for that is found by comparing with
 the pair kept last. Before something comes into a scene at rest, the pair before it is kept too.
 
