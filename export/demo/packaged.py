@@ -1,6 +1,6 @@
 """The demo model as it is kept: its weights beside this file, the bundle inside the package that is made of them, and its card.
 
-`python -m export.demo.packaged keep CHECKPOINT` takes a training's weights over, `... bundle OUT [--recipe int8]` converts them,
+`python -m export.demo.packaged keep CHECKPOINT...` takes a training's weights over, `... bundle OUT [--recipe int8]` converts them,
 `... card` writes the card from scores.json, which is the line that `export.demo.evaluate` printed last.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,29 +56,39 @@ Its last line is `scores.json` beside this file; this text is made of it (`pytho
 """
 
 
-def keep(checkpoint: Path) -> None:
+def keep(checkpoints: Sequence[Path]) -> None:
     """Take over the weights of a training in bfloat16, half of the size, as the releases are stored.
 
     Args:
-        checkpoint: A directory as `export.demo.train` writes it.
+        checkpoints: Directories as `export.demo.train` writes them. Of several, of which each went on from another, the mean
+            of all: it is often better than each of them (Wortsman et al. 2022, model soups).
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: One is none, or another model's.
     """
     import torch
     from safetensors.torch import load_file, save_file
 
-    if not (checkpoint / "model.safetensors").is_file():
+    for checkpoint in checkpoints:
+        if not (checkpoint / "model.safetensors").is_file():
+            raise CheckpointError(
+                f"{checkpoint} holds no checkpoint",
+                evidence=["model.safetensors is missing"],
+                next_step="Give the directory `checkpoint` of a training: python -m export.demo.train OUT --stage b",
+            )
+    every = [load_file(checkpoint / "model.safetensors") for checkpoint in checkpoints]
+    shapes = [{name: weight.shape for name, weight in weights.items()} for weights in every]
+    if any(each != shapes[0] for each in shapes):
         raise CheckpointError(
-            f"{checkpoint} holds no checkpoint",
-            evidence=["model.safetensors is missing"],
-            next_step="Give the directory `checkpoint` of a training: python -m export.demo.train OUT --stage b",
+            "these checkpoints are not of one model",
+            evidence=[str(checkpoint) for checkpoint in checkpoints],
+            next_step="Give checkpoints of which each went on from another.",
         )
     aside = WEIGHTS.with_name(".aside")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(checkpoint, aside, ignore=shutil.ignore_patterns("*.safetensors"))
-    weights = load_file(checkpoint / "model.safetensors")
-    narrow = {name: weight.to(torch.bfloat16).contiguous() for name, weight in weights.items()}
+    shutil.copytree(checkpoints[0], aside, ignore=shutil.ignore_patterns("*.safetensors"))
+    mean = {name: torch.stack([weights[name].float() for weights in every]).mean(0) for name in shapes[0]}
+    narrow = {name: weight.to(torch.bfloat16).contiguous() for name, weight in mean.items()}
     save_file(narrow, aside / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((aside / "config.json").read_bytes())
     config["text_config"]["dtype"] = "bfloat16"
@@ -134,7 +145,7 @@ def main() -> None:
     args = _arguments().parse_args()
     try:
         if args.do == "keep":
-            keep(args.checkpoint)
+            keep(args.checkpoints)
             written = WEIGHTS
         elif args.do == "bundle":
             written = make(args.out, args.recipe)
@@ -163,7 +174,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m export.demo.packaged", description=__doc__)
     does = parser.add_subparsers(dest="do", required=True)
     kept = does.add_parser("keep", help="take over a training's weights")
-    kept.add_argument("checkpoint", type=Path, help="OUT/checkpoint of export.demo.train")
+    kept.add_argument(
+        "checkpoints", type=Path, nargs="+", help="OUT/checkpoint of export.demo.train; of several, the mean"
+    )
     made = does.add_parser("bundle", help="convert the kept weights")
     made.add_argument("out", type=Path, help="the bundle's directory; must not exist")
     made.add_argument("--recipe", default=RECIPE)

@@ -65,7 +65,7 @@ def test_the_weights_are_of_the_type_that_they_say() -> None:
 def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path) -> None:
     before = sorted(packaged.WEIGHTS.iterdir())
     with pytest.raises(CheckpointError, match="holds no checkpoint") as caught:
-        packaged.keep(tmp_path)
+        packaged.keep([tmp_path])
     assert "export.demo.train" in caught.value.next_step
     assert sorted(packaged.WEIGHTS.iterdir()) == before
 
@@ -86,3 +86,19 @@ def test_much_happens_in_the_video() -> None:
     happened = truth(video.packaged()).events
     assert len({event.kind for event in happened}) >= 4
     assert happened[-1].start_s - happened[0].start_s > video.SECONDS / 2
+
+
+def test_of_several_checkpoints_the_mean_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    monkeypatch.setattr(packaged, "WEIGHTS", tmp_path / "kept")
+    for name, values in (("one", [1.0, 2.0]), ("two", [3.0, -2.0]), ("three", [1.0])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"text_config": {"dtype": "float32"}}')
+        safetensors.save_file({"a": torch.tensor(values)}, tmp_path / name / "model.safetensors")
+    packaged.keep([tmp_path / "one", tmp_path / "two"])
+    kept = safetensors.load_file(tmp_path / "kept" / "model.safetensors")
+    assert kept["a"].dtype == torch.bfloat16
+    assert kept["a"].tolist() == [2.0, 0.0]
+    with pytest.raises(CheckpointError, match="not of one model"):
+        packaged.keep([tmp_path / "one", tmp_path / "three"])
+    assert (tmp_path / "kept" / "model.safetensors").is_file()
