@@ -17,9 +17,19 @@ Mixer = Literal["linear_attention", "full_attention"]
 Activation = Literal["gelu_pytorch_tanh", "gelu", "silu"]
 
 ARCHITECTURE: Final = "qwen3_5"
+_STATE_COLUMNS: Final = 64  # of a part; with 16 the kernel takes a path that is ten times slower
 _VISION_ROPE_THETA: Final = 10_000.0  # where vision_config names none
 _MIXERS: Final[tuple[Mixer, ...]] = get_args(Mixer)
 _ACTIVATIONS: Final[tuple[Activation, ...]] = get_args(Activation)
+
+
+def state_parts(value_dim: int) -> int:
+    """Return into how many narrower ones a DeltaNet head of so many values is cut.
+
+    The delta rule treats each column of a state by itself, so the result is the same to the bit; but the kernel goes through a
+    head's state three times a token, and 128 x 64 stays in a core's nearest caches where 128 x 128 does not: 1.4 times as fast.
+    """
+    return value_dim // _STATE_COLUMNS if value_dim % _STATE_COLUMNS == 0 else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.model.manifest import State
-from export.checkpoint.dims import TextDims
+from export.checkpoint.dims import TextDims, state_parts
 from export.checkpoint.names import TEXT
 from export.graph.attention import RoundedCache
 from export.graph.products import Products, Scaled, multiply
@@ -22,19 +22,7 @@ from export.graph.writer import MICROSOFT, GraphWriter
 
 _FUSED_ROPE: Final = 16  # GroupQueryAttention rotates by itself only multiples of this many dimensions
 _END: Final = np.iinfo(np.int64).max
-_STATE_COLUMNS: Final = (
-    64  # of a part of a DeltaNet head; with 16 the kernel takes a path that is ten times slower
-)
 _L2_EPS: Final = 1e-6  # of the DeltaNet's key and query norm (transformers: l2norm)
-
-
-def state_parts(value_dim: int) -> int:
-    """Return into how many narrower ones a DeltaNet head of so many values is cut.
-
-    The delta rule treats each column of a state by itself, so the result is the same to the bit; but the kernel goes through a
-    head's state three times a token, and 128 x 64 stays in a core's nearest caches where 128 x 128 does not: 1.4 times as fast.
-    """
-    return value_dim // _STATE_COLUMNS if value_dim % _STATE_COLUMNS == 0 else 1
 
 
 def build_decoder(graph: GraphWriter, weights: Weights, text: TextDims) -> tuple[State, ...]:

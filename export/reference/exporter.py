@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.graph.decoder import state_parts
+from export.checkpoint.dims import state_parts
 from export.reference.libraries import import_libraries
 
 TASK: Final = "image-text-to-text"

@@ -60,6 +60,7 @@ def test_a_whole_checkpoint_is_understood(toy: Path) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shards", [1, 3])
 def test_rows_are_those_that_safetensors_reads(dtype: Any, shards: int, tmp_path: Path) -> None:
+    import ml_dtypes  # noqa: F401  # numpy knows bfloat16 from it
     from safetensors.numpy import load_file
 
     checkpoints.write("toy_tied", tmp_path, dtype=dtype, shards=shards)
