@@ -13,6 +13,8 @@ from edge.share import demo_bundle
 from export.demo.evaluate import Results, examine
 from export.demo.scores import score
 
+pytestmark = pytest.mark.timeout(1_200)  # two minutes of work on a free machine, and CI's may not be free
+
 CLIPS = 120
 CHECKS = 5
 LEAST = {
