@@ -13,7 +13,9 @@ from edge.share import demo_bundle
 from export.demo.evaluate import Results, examine
 from export.demo.scores import score
 
-pytestmark = pytest.mark.timeout(1_200)  # two minutes of work on a free machine, and CI's may not be free
+pytestmark = pytest.mark.timeout(
+    1_200
+)  # all of the examination is one fixture: 265 s on a free machine, and not every one is
 
 CLIPS = 120
 CHECKS = 5
