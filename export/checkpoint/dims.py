@@ -28,6 +28,12 @@ def state_parts(value_dim: int) -> int:
 
     The delta rule treats each column of a state by itself, so the result is the same to the bit; but the kernel goes through a
     head's state three times a token, and 128 x 64 stays in a core's nearest caches where 128 x 128 does not: 1.4 times as fast.
+
+    Args:
+        value_dim: Values of one head, columns of its state of shape (key_dim, value_dim).
+
+    Returns:
+        How many parts; 1 where the columns cannot be shared out evenly.
     """
     return value_dim // _STATE_COLUMNS if value_dim % _STATE_COLUMNS == 0 else 1
 

@@ -89,14 +89,16 @@ def test_much_happens_in_the_video() -> None:
 
 
 def test_of_several_checkpoints_the_mean_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    import torch
+    from safetensors.torch import load_file, save_file
+
     monkeypatch.setattr(packaged, "WEIGHTS", tmp_path / "kept")
     for name, values in (("one", [1.0, 2.0]), ("two", [3.0, -2.0]), ("three", [1.0])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text('{"text_config": {"dtype": "float32"}}')
-        safetensors.save_file({"a": torch.tensor(values)}, tmp_path / name / "model.safetensors")
+        save_file({"a": torch.tensor(values)}, tmp_path / name / "model.safetensors")
     packaged.keep([tmp_path / "one", tmp_path / "two"])
-    kept = safetensors.load_file(tmp_path / "kept" / "model.safetensors")
+    kept = load_file(tmp_path / "kept" / "model.safetensors")
     assert kept["a"].dtype == torch.bfloat16
     assert kept["a"].tolist() == [2.0, 0.0]
     with pytest.raises(CheckpointError, match="not of one model"):

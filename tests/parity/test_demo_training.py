@@ -23,7 +23,7 @@ from export.demo import batches, network, train
 from export.demo.batches import Layout, Source
 from export.demo.labels import CAMERA, FPS, FRAME, PAIRS, cell_labels, pair_labels, pair_time, still_labels
 from export.demo.lessons import NUMBERS, STAGES, Lesson, body_text
-from export.demo.schedule import Course, Phase, Plan, Syllabus
+from export.demo.schedule import SYLLABI, Course, Phase, Plan, Syllabus
 from export.demo.supply import Supply
 from export.demo.taught import Clip, KeyFrame
 from export.demo.train import Budget, Settings, Trainer
@@ -466,3 +466,12 @@ def test_answers_are_spelt_as_the_grammar_lets_them_be_written(begun: Path) -> N
                 constraint.take(taken)
                 said = said[len(taken) :]
             assert constraint.complete
+
+
+def test_a_training_of_the_last_phase_alone_begins_with_it(begun: Path, tmp_path: Path) -> None:
+    for last in (False, True):
+        settings = replace(SETTINGS, last=last)
+        start = begun / "checkpoint"
+        trainer = Trainer(tmp_path / str(last), settings, Budget(steps=1), start=start)
+        phases = SYLLABI[settings.stage].phases
+        assert trainer.course.phase(0) == phases[-1 if last else 0]
