@@ -209,19 +209,39 @@ def score(tallies: Sequence[Tally], *, seed: int = 0) -> dict[str, Score]:
         seed: Of the draws.
     """
     names = sorted({name for tally in tallies for name in tally})
-    picks = np.random.default_rng(seed).integers(0, max(1, len(tallies)), (RESAMPLES, len(tallies)))
-    found = {}
-    for name in names:
+    return {name: _with_interval(name, (tallies,), seed) for name in names}
+
+
+def lost(before: Sequence[Tally], after: Sequence[Tally], name: str, *, seed: int = 0) -> Score:
+    """Return by how much one score of the same clips is lower in a second way of showing them.
+
+    Both are of the same clips in each draw, so what makes a clip hard for both does not widen the interval.
+
+    Args:
+        before: Of each clip, shown in the one way.
+        after: Of each clip, shown in the other.
+        name: Of the score.
+        seed: Of the draws.
+    """
+    return _with_interval(name, (before, after), seed)
+
+
+def _with_interval(name: str, ways: Sequence[Sequence[Tally]], seed: int) -> Score:
+    """Return a score, or by how much the last of two ways is lower than the first."""
+    clips = len(ways[0])
+    picks = np.random.default_rng(seed).integers(0, max(1, clips), (RESAMPLES, clips))
+    value, of, drawn, asked = 0.0, 0.0, np.zeros(RESAMPLES), np.ones(RESAMPLES, bool)
+    for sign, tallies in zip((1, -1), ways, strict=False):
         sums = np.array([tally.get(name, (0.0, 0.0)) for tally in tallies], np.float64)
-        drawn = sums[picks].sum(1)
-        asked = drawn[:, 1] > 0
-        total = sums.sum(0)
-        value = float(total[0] / total[1]) if total[1] else float("nan")
-        low = high = value
-        if asked.any():
-            low, high = np.percentile(drawn[asked, 0] / drawn[asked, 1], (2.5, 97.5)).tolist()
-        found[name] = Score(value, low, high, float(total[1]))
-    return found
+        total, sampled = sums.sum(0), sums[picks].sum(1)
+        value += sign * float(total[0] / total[1]) if total[1] else float("nan")
+        of = float(total[1])
+        asked &= sampled[:, 1] > 0
+        drawn += sign * sampled[:, 0] / np.where(sampled[:, 1] > 0, sampled[:, 1], 1.0)
+    if not asked.any():
+        return Score(value, value, value, of)
+    low, high = np.percentile(drawn[asked], (2.5, 97.5)).tolist()
+    return Score(value, low, high, of)
 
 
 def _canonical(triple: Triple) -> Triple:

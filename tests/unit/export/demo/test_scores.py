@@ -118,6 +118,18 @@ def test_a_score_is_a_ratio_of_sums_with_its_interval() -> None:
     assert math.isnan(found["c"].value)
 
 
+def test_what_is_lost_is_told_of_the_same_clips() -> None:
+    # Hard and easy clips in turn: each score by itself strays widely, the difference does not.
+    before: list[Tally] = [{"a": (9, 10)} if number % 2 else {"a": (1, 10)} for number in range(40)]
+    after: list[Tally] = [{"a": (each["a"][0] - 1, 10)} for each in before]
+    found = scores.lost(before, after, "a")
+    assert found.value == pytest.approx(0.1)
+    assert found.low == pytest.approx(0.1)
+    assert found.high == pytest.approx(0.1)
+    assert scores.score(before)["a"].high - scores.score(before)["a"].low > 0.2
+    assert scores.lost(after, before, "a").value == pytest.approx(-0.1)
+
+
 TIMES = st.floats(0, 16).map(lambda value: round(value, 1))
 EVENTS = st.lists(
     st.builds(
