@@ -62,6 +62,7 @@ class Phase:
             as that of the answers once both are known in the main, and answers are learnt hardly any further.
         late: Share of the batches whose clips begin at a later time than 0: so a short clip teaches the times of a long one.
         rehearsed: Share of the batches that are drawn from the stage before, lest it be forgotten.
+        quiet: Share of the clips in which nothing happens, whatever stands there; where two are to be shown hardly any would be by chance.
     """
 
     mark: str
@@ -80,6 +81,7 @@ class Phase:
     crowds: float = 0.0
     aids: float = 1.0
     rehearsed: float = 0.0
+    quiet: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,12 @@ _LONG: Final = Syllabus(
             0.6,
             2,
             gated=0.5,
-            stills=0.7,
+            stills=0.6,
             late=0.6,
             together=0.8,
             crowds=0.4,
             aids=0.06,
+            quiet=0.12,
         ),
     )
 )
@@ -148,7 +151,7 @@ SYLLABI: Final = {
         )
     ),
     "b": _LONG,
-    "c": replace(_LONG, phases=(*_LONG.phases[:-1], replace(_LONG.phases[-1], rehearsed=0.65))),
+    "c": replace(_LONG, phases=(*_LONG.phases[:-1], replace(_LONG.phases[-1], rehearsed=0.55))),
 }
 """By stage; stages b and c begin again with short clips, whatever weights they start from."""
 

@@ -128,9 +128,15 @@ def make_clip(plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
     phase = plan.phase
     seen = 2 if rng.random() < phase.together else 0
     alike = seen > 0 and rng.random() < _ALIKE
+    quiet = rng.random() < phase.quiet
     for _ in range(_TRIES):
         seconds = 2 * plan.pairs / FPS
         scene = draw_scene(int(rng.integers(2**62)), plan.stage, seconds=seconds, fps=FPS, size=FRAME)
+        if quiet:
+            if truth(scene).events:
+                continue
+            moments = np.arange(plan.pairs)
+            break
         if alike and not _two_alike(scene):
             continue
         shown = (places(scene).within >= LISTED).sum(0) >= seen  # enough at each tick

@@ -8,7 +8,7 @@ import numpy as np
 from edge.capture.keyframe import KeyFrames
 from edge.records import Size
 from export.demo import taught
-from export.demo.labels import CAMERA, FPS, NONE, SIGHTS, TOLD
+from export.demo.labels import BEGUN, CAMERA, FPS, NONE, SIGHTS, TOLD
 from export.demo.schedule import Phase, Plan
 
 ASKED = Phase("exact", 1.0, 1.0, (3,), None, questions=4, full=1.0, uses=2)
@@ -77,6 +77,18 @@ def test_what_is_hard_to_tell_is_taught_more_often_than_chance_has_it() -> None:
     assert two > 40
     assert alike > 0.4 * two
     assert close > 0.35 * two
+
+
+def test_clips_in_which_nothing_happens_are_taught_as_often_as_the_plan_says() -> None:
+    def silent(share: float) -> int:
+        phase = replace(ASKED, full=0.0, uses=1, together=1.0, quiet=share)
+        plan = Plan(phase, "b", 24, 1, still=True)
+        clips = [taught.make_clip(plan, np.random.default_rng(number), Size(96, 128)) for number in range(40)]
+        return sum(bool((clip.happened[:, BEGUN.start] == 0).all()) for clip in clips)
+
+    assert silent(0.0) <= 6
+    assert 12 <= silent(0.5) <= 30
+    assert silent(1.0) == 40
 
 
 def test_a_crowd_is_asked_where_each_of_a_few_is_that_stand_apart() -> None:
