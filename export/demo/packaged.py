@@ -70,10 +70,11 @@ def keep(checkpoints: Sequence[Path]) -> None:
     from safetensors.torch import load_file, save_file
 
     for checkpoint in checkpoints:
-        if not (checkpoint / "model.safetensors").is_file():
+        missing = [name for name in ("config.json", "model.safetensors") if not (checkpoint / name).is_file()]
+        if missing:
             raise CheckpointError(
                 f"{checkpoint} holds no checkpoint",
-                evidence=["model.safetensors is missing"],
+                evidence=[f"{name} is missing" for name in missing],
                 next_step="Give the directory `checkpoint` of a training: python -m export.demo.train OUT --stage b",
             )
     every = [load_file(checkpoint / "model.safetensors") for checkpoint in checkpoints]

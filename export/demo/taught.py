@@ -44,6 +44,9 @@ _ALIKE: Final = 0.4
 """Of clips that should show two, have two of one kind or of one colour, which are easily taken for each other."""
 _GATHERED: Final = (2, 3, 4)
 """How many stand apart in a crowd that is asked where all is."""
+_STAYED: Final = 0.5
+"""Of clips without a key frame that should show two, show them at their end, of which boxes are asked. Where all did, those who had
+left were told to stand where they stood before."""
 _THRESHOLDS: Final = (0.25, 0.5, 1.0, 1.0, 1.5)
 _TRIES: Final = 200
 
@@ -129,6 +132,7 @@ def make_clip(plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
     seen = 2 if rng.random() < phase.together else 0
     alike = seen > 0 and rng.random() < _ALIKE
     quiet = rng.random() < phase.quiet
+    at_end = not plan.still and rng.random() < _STAYED
     for _ in range(_TRIES):
         seconds = 2 * plan.pairs / FPS
         scene = draw_scene(int(rng.integers(2**62)), plan.stage, seconds=seconds, fps=FPS, size=FRAME)
@@ -140,7 +144,7 @@ def make_clip(plan: Plan, rng: np.random.Generator, size: Size) -> Clip:
         if alike and not _two_alike(scene):
             continue
         shown = (places(scene).within >= LISTED).sum(0) >= seen  # enough at each tick
-        moments = np.flatnonzero(shown[::2] if plan.still else shown[-1:])
+        moments = np.flatnonzero(shown[-1:] if at_end else shown[::2])
         if (phase.sprites is None or len(scene.sprites) <= phase.sprites) and len(moments):
             break
     pictures = _pictures(scene, rng)

@@ -70,6 +70,16 @@ def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path) -> None:
     assert sorted(packaged.WEIGHTS.iterdir()) == before
 
 
+def test_weights_alone_are_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packaged, "WEIGHTS", tmp_path / "kept")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="holds no checkpoint") as caught:
+        packaged.keep([tmp_path / "one"])
+    assert caught.value.evidence == ("config.json is missing",)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
 def test_the_generator_draws_the_video() -> None:
     scene = video.packaged()
     with av.open(str(demo_clip())) as container:

@@ -91,6 +91,19 @@ def test_clips_in_which_nothing_happens_are_taught_as_often_as_the_plan_says() -
     assert silent(1.0) == 40
 
 
+def test_without_a_key_frame_somebody_has_left_by_the_end_as_often_as_not() -> None:
+    """Boxes are asked of the clip's end then: who was seen and has left is not to be told."""
+    plan = Plan(replace(ASKED, full=0.0, uses=1, together=1.0), "b", 48, 1)
+    at_end: list[int] = []
+    for number in range(40):
+        clip = taught.make_clip(plan, np.random.default_rng(number), Size(96, 128))
+        seen = clip.happened[:, TOLD.stop - 3]  # how many can be seen
+        assert seen.max() >= 2
+        at_end.append(int(seen[-1]))
+    assert 8 <= sum(each >= 2 for each in at_end) <= 34
+    assert sum(each < 2 for each in at_end) >= 6
+
+
 def test_a_crowd_is_asked_where_each_of_a_few_is_that_stand_apart() -> None:
     plan = Plan(replace(ASKED, full=0.0), "b", 3, 1, still=True, first=7, crowd=True)
     shown, same = [], 0
