@@ -3,7 +3,7 @@
 Always kept: a clip's first and last pair, an anchor at the latest `ANCHOR_S` after the pair kept before, while
 anything moves a pair every `MOVING_S`, and while anything moves at the picture's border, where several may come and go
 at once, one every `SPACING_S`. Beyond these the gate looks for moments. Something *comes* where motion has no motion
-before it to have come from, or has trembled for long and now moves `1 / FADED` times as strongly as all around it, and
+before it to have come from, or only such as is far weaker (`SURGE`): what trembled, and now sets out. It
 *goes* where motion ends and none goes on from it; at the border both are looked for again along the border alone, since
 there somebody may come or go beside somebody who stays. What changed too slowly for that is found by comparing with
 the pair kept last. Before something comes into a scene at rest, the pair before it is kept too.
@@ -39,8 +39,8 @@ REACH = 2  # pairs without motion until a block counts as at rest
 LEAD = 2  # pairs before what goes or stops that may still be kept: `SPACING_S` at 8 FPS
 HELD = REACH + LEAD  # pairs back that a decision may reach
 FADED = 0.25  # motion that has fallen to this share of what it was is over, though a shadow may still move
-TREMBLED = 8  # pairs of motion without a pause: nobody's, who would have passed, but the camera's
 FADING = 0.7  # of what it was, a pair later
+SURGE = 4.4  # motion so many times as strong as any before it where it is and around it has set out anew
 
 P = TypeVar("P")
 
@@ -199,7 +199,6 @@ class _Tracks:
         self._region = region
         self._age = np.full(region.shape, REACH, np.int8)  # pairs since the last motion
         self._peak = np.zeros(region.shape, np.float32)  # how strong motion was of late
-        self._lasted = np.zeros(region.shape, np.int64)  # for how many pairs there has been motion
         self._shown: NDArray[np.bool_] = np.zeros(region.shape, np.bool_)
         self.recent: NDArray[np.bool_] = np.zeros(region.shape, np.bool_)
 
@@ -222,15 +221,13 @@ class _Tracks:
         near = _grown(before)
         # What moved a moment ago is believed more easily to move on; a lone weak block is not believed.
         active = (changes > np.maximum(np.where(near, 0.6, 1.0), FADED * self._peak)) & self._region
-        # What only trembled, in a camera that shakes, and now moves, is as new as what was at rest.
-        surged = active & (self._lasted >= TREMBLED) & (FADED * changes > _highest(self._peak))
-        self._peak = np.maximum(changes, FADING * self._peak)
         active &= (changes > 1.5) | (_neighbours(active) >= 1)
-        known = _flood(active & _grown(self._shown), active) & ~surged
+        # What only trembled, in a camera that shakes, and now moves, is as new as what was at rest.
+        known = _flood(active & _grown(self._shown), active) & ~_surged(active, changes, self._peak)
+        self._peak = np.maximum(changes, FADING * self._peak)
         came = _weight(changes, active & ~known)
         self._age = np.where(active, 0, np.minimum(self._age + 1, REACH)).astype(np.int8)
         self.recent = self._age < REACH
-        self._lasted = np.where(self.recent, self._lasted + 1, 0)
         self._shown = (self._shown | known) & self.recent
         ended = before & ~self.recent
         alive = _flood(self.recent, (before | self.recent) & self._region)
@@ -258,11 +255,18 @@ def _grown(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return found
 
 
-def _highest(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the highest of each value and its eight neighbours."""
-    edged = np.pad(values, 1)
-    rows = np.maximum(np.maximum(edged[:-2], edged[1:-1]), edged[2:])
-    found: NDArray[np.float32] = np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+def _surged(active: NDArray[np.bool_], changes: Strength, peak: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return what hangs together and moves `SURGE` times as strongly as anything did of late where it is and beside it.
+
+    Who walks on takes the place of an edge that moved as strongly before; who sets out among what trembles does not.
+    """
+    found = np.zeros_like(active)
+    rest = np.where(active, changes, 0)
+    while (strongest := float(rest.max())) > SURGE:  # weaker, and what was there was no motion
+        whole = _flood(rest == strongest, active)
+        if strongest > SURGE * float(peak[_grown(whole)].max()):
+            found |= whole
+        rest[whole] = 0
     return found
 
 
