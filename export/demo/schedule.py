@@ -62,7 +62,7 @@ class Phase:
             as that of the answers once both are known in the main, and answers are learnt hardly any further.
         late: Share of the batches whose clips begin at a later time than 0: so a short clip teaches the times of a long one.
         rehearsed: Share of the batches that are drawn from the stage before, lest it be forgotten.
-        quiet: Share of the clips in which nothing happens, whatever stands there; where two are to be shown hardly any would be by chance.
+        quiet: Share of the clips in which nothing happens, whatever stands there; where two are to be shown one in forty would be (stage b).
     """
 
     mark: str

@@ -86,7 +86,7 @@ def test_clips_in_which_nothing_happens_are_taught_as_often_as_the_plan_says() -
         clips = [taught.make_clip(plan, np.random.default_rng(number), Size(96, 128)) for number in range(40)]
         return sum(bool((clip.happened[:, BEGUN.start] == 0).all()) for clip in clips)
 
-    assert silent(0.0) <= 6
+    assert silent(0.0) <= 3  # one in forty by chance
     assert 12 <= silent(0.5) <= 30
     assert silent(1.0) == 40
 
@@ -100,8 +100,7 @@ def test_without_a_key_frame_somebody_has_left_by_the_end_as_often_as_not() -> N
         seen = clip.happened[:, TOLD.stop - 3]  # how many can be seen
         assert seen.max() >= 2
         at_end.append(int(seen[-1]))
-    assert 8 <= sum(each >= 2 for each in at_end) <= 34
-    assert sum(each < 2 for each in at_end) >= 6
+    assert 8 <= sum(each >= 2 for each in at_end) <= 34  # all 40 where only such clips are taken
 
 
 def test_a_crowd_is_asked_where_each_of_a_few_is_that_stand_apart() -> None:
