@@ -151,7 +151,20 @@ SYLLABI: Final = {
         )
     ),
     "b": _LONG,
-    "c": replace(_LONG, phases=(*_LONG.phases[:-1], replace(_LONG.phases[-1], rehearsed=0.55))),
+    # What two do together takes `COUPLE_S`, 40 pairs: of the lengths above one clip in ten is so long, and it was hardly learnt.
+    "c": replace(
+        _LONG,
+        phases=(
+            *_LONG.phases[:-1],
+            replace(
+                _LONG.phases[-1],
+                pairs=(4, 8, 16, 24, *(40, 40, 48) * 4, 64, 128, 240),
+                crowds=0.25,
+                aids=0.12,
+                rehearsed=0.4,
+            ),
+        ),
+    ),
 }
 """By stage; stages b and c begin again with short clips, whatever weights they start from."""
 

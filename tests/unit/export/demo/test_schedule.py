@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.demo.world import Stage
+from edge.demo.world.couple import COUPLE_S
 from export.demo import schedule
-from export.demo.labels import FRAME
+from export.demo.labels import FPS, FRAME
 from export.demo.schedule import Course, Phase, Syllabus
 
 FIRST = Phase("named", 0.8, 0.5, (2,), 1, 0, 0.0, 1, seeing=True)
@@ -114,6 +115,11 @@ def test_what_was_taught_before_stage_c_is_rehearsed_at_its_end() -> None:
         drawn = Counter(schedule.plan(last, rng, stage=stage, tokens=2_560).stage for _ in range(2_000))
         assert set(drawn) == ({"b", "c"} if stage == "c" else {stage})
         assert drawn[stage] / 2_000 == pytest.approx(1 - last.rehearsed, abs=0.05)
+
+
+def test_most_clips_of_stage_c_have_room_for_what_two_do_together() -> None:
+    lengths = schedule.SYLLABI["c"].phases[-1].pairs
+    assert sum(2 * pairs / FPS >= COUPLE_S for pairs in lengths) >= 2 / 3 * len(lengths)
 
 
 def test_the_heads_weigh_little_at_the_end() -> None:
