@@ -1,13 +1,14 @@
 """Ours beside llama.cpp and transformers on the same dimensions and the same clip, in turn, as ratios.
 
-usage: python -m tests.bench.peers --bundle BUNDLE --llama BIN_DIR --gguf Q4_0.gguf Q8_0.gguf [--rounds 5] [--threads 2]
+usage: python -m tests.bench.peers --bundle BUNDLE [--llama BIN_DIR --gguf Q4_0.gguf Q8_0.gguf] [--rounds 5] [--threads 2]
        [--depths 0 8192] [--decode-depths 4096]
-       [--job --video CLIP_480 --mmproj FILE [--ffmpeg DIR] [--checkpoint DIR] [--seconds 60] [--tokens 150]]
+       [--job --video CLIP_480 [--mmproj FILE] [--ffmpeg DIR] [--checkpoint DIR] [--seconds 60] [--tokens 150]]
 
 Prefill of 512 tokens at each depth: our graph for prefill, then `llama-bench` with each file, round by round (A B C A B C ...).
 Decode of single tokens likewise, beside the first file. With --job also the whole job: `tests.bench.our_job`, `llama-mtmd-cli` as
-a chat, and `tests.bench.transformers_job`, all of one file (the bench README says how it was made), with two answers each.
-Ratios are medians of ratios within a round. The last line is JSON.
+a chat, and `tests.bench.transformers_job`, all of one file (the bench README says how it was made), with two answers each. llama.cpp
+stays out without --llama, transformers without --checkpoint. Ratios are medians of ratios within a round. The last
+line is JSON.
 """
 
 from __future__ import annotations
@@ -102,20 +103,25 @@ def jobs(given: argparse.Namespace) -> dict[str, Job]:
     """Return the whole job as each of them does it."""
     size = ["--seconds", str(given.seconds), "--tokens", str(given.tokens), "--threads", str(given.threads)]
     python = [sys.executable, "-m"]
-    llama = [str(given.llama / "llama-mtmd-cli"), "-m", str(given.gguf[0]), "--mmproj", str(given.mmproj)]
-    llama += ["--video-fps", "8", "--chat-template", "chatml"]
-    llama += ["--video-ffmpeg-dir", str(given.ffmpeg)] if given.ffmpeg else []
-    llama += ["-t", str(given.threads), "-c", "16384", "--temp", "0", "--ignore-eos", "-n", str(given.tokens)]
-    # The first question goes with the video; the second one stands behind the first answer, where ours go back to the clip.
-    typed = "\n".join((f"/video {given.video}", *PROMPTS, "/exit", ""))
-    found = {
-        "ours": Job([*python, "tests.bench.our_job", str(given.video), str(given.bundle), *size]),
-        "llama.cpp": Job(llama, typed),
-    }
+    found = {"ours": Job([*python, "tests.bench.our_job", str(given.video), str(given.bundle), *size])}
+    if given.llama:
+        found["llama.cpp"] = llama_job(given)
     if given.checkpoint:
         job = ["tests.bench.transformers_job", str(given.video), str(given.checkpoint)]
         found["transformers"] = Job([*python, *job, *size])
     return found
+
+
+def llama_job(given: argparse.Namespace) -> Job:
+    """Return the whole job as llama.cpp does it.
+
+    The first question goes with the video; the second one stands behind the first answer, where ours go back to the clip.
+    """
+    llama = [str(given.llama / "llama-mtmd-cli"), "-m", str(given.gguf[0]), "--mmproj", str(given.mmproj)]
+    llama += ["--video-fps", "8", "--chat-template", "chatml"]
+    llama += ["--video-ffmpeg-dir", str(given.ffmpeg)] if given.ffmpeg else []
+    llama += ["-t", str(given.threads), "-c", "16384", "--temp", "0", "--ignore-eos", "-n", str(given.tokens)]
+    return Job(llama, "\n".join((f"/video {given.video}", *PROMPTS, "/exit", "")))
 
 
 def timed(job: Job) -> dict[str, Any]:
@@ -136,7 +142,7 @@ def timed(job: Job) -> dict[str, Any]:
     found: dict[str, Any] = {"seconds": round(seconds, 1), "peak_mib": round(usage.ru_maxrss / 1024)}
     encoded = [int(ms) for ms in re.findall(r"batch encoding done in (\d+) ms", said)]
     if encoded:
-        found["stages"] = {"vision": round(sum(encoded) / 1e3, 1), "pairs": len(encoded)}
+        found["stages"] = {"seconds": {"vision": round(sum(encoded) / 1e3, 1)}, "pairs": len(encoded)}
     for line in said.splitlines():
         if line.startswith('{"peer"'):
             found["stages"] = json.loads(line)
@@ -172,10 +178,21 @@ def whole_job(given: argparse.Namespace) -> dict[str, Any]:
     for name, found in runs.items():
         result[f"{name}_s"] = statistics.median(run["seconds"] for run in found)
         result[f"{name}_peak_mib"] = max(run["peak_mib"] for run in found)
-        ratios = [run["seconds"] / ours["seconds"] for run, ours in zip(found, runs["ours"], strict=True)]
         if name != "ours":
-            result[f"ratio_{name}"] = round(statistics.median(ratios), 2)
+            result |= {f"{what}_{name}": ratio for what, ratio in _ratios(found, runs["ours"]).items()}
     return result
+
+
+def _ratios(found: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how many times as long one of them took as ours in the same round, in all and to see."""
+    pairs = list(zip(found, ours, strict=True))
+    whole = [one["seconds"] / other["seconds"] for one, other in pairs]
+    seeing = [[run["stages"]["seconds"]["vision"] for run in pair] for pair in pairs]
+    return {
+        "ratio": round(statistics.median(whole), 2),
+        "ratios": [round(each, 2) for each in whole],
+        "vision_ratio": round(statistics.median(one / other for one, other in seeing), 2),
+    }
 
 
 def main() -> None:
@@ -184,12 +201,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument(
-        "--llama", type=Path, required=True, help="directory of llama-bench and llama-mtmd-cli"
-    )
-    parser.add_argument(
-        "--gguf", type=Path, nargs="+", required=True, help="decode and the job use the first"
-    )
+    parser.add_argument("--llama", type=Path, help="directory of llama-bench and llama-mtmd-cli")
+    parser.add_argument("--gguf", type=Path, nargs="+", help="decode and the job use the first")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--depths", type=int, nargs="*", default=[0, 8192])
     parser.add_argument("--decode-depths", type=int, nargs="*", default=[4096])
@@ -202,8 +215,16 @@ def main() -> None:
     parser.add_argument("--mmproj", type=Path)
     parser.add_argument("--checkpoint", type=Path)
     given = parser.parse_args()
-    if given.job and not (given.video and given.mmproj):
-        parser.error("--job needs --video and --mmproj")
+    if given.llama and not given.gguf:
+        parser.error("--llama needs --gguf")
+    if (given.depths or given.decode_depths) and not given.llama:
+        parser.error(
+            "prefill and decode are measured beside llama.cpp: --llama, or --depths and --decode-depths without a number"
+        )
+    if given.job and not (given.video and (given.mmproj or not given.llama)):
+        parser.error("--job needs --video and, beside llama.cpp, --mmproj")
+    if given.job and not (given.llama or given.checkpoint):
+        parser.error("--job is done beside llama.cpp, transformers or both: --llama, --checkpoint")
     bundle = open_bundle(given.bundle)
     result: dict[str, Any] = {"rounds": given.rounds, "bundle": str(given.bundle)}
     result["recipe"] = bundle.manifest.recipe.name
