@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge.model.decoder import Arena, Decoder, Mark
 from edge.model.generate import Finish, budget, generate
 from edge.model.grammar import Grammars
+from edge.model.heap import trim
 from edge.model.layout import Piece, merged_grid, question_ids, text_piece, timestamp, vision_piece
 from edge.model.manifest import Manifest
 from edge.model.pages import Turns
@@ -148,6 +149,7 @@ class Fork:
         self._arena.need(len(piece.ids), after=self._mark)
         parts.turns.begin("seeing")
         visual = parts.vision.encode(np.stack([still, still])[None])[0]
+        trim()  # its patches and their copies leave 32 MiB of free pages behind, just before the most is needed
         run = embedded(parts.decoder, piece, visual)
         with self._arena.exclusive():
             self._return()

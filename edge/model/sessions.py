@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ _ONNX = {
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
 }
+_sharing = Lock()
 _SPIN_US = 20  # that a thread waits for the next operator before it sleeps
 _ERROR = (
     3  # onnxruntime's severity: warnings about graphs that we made ourselves are of no use to an operator
@@ -70,12 +72,28 @@ def saturating() -> bool:
     return not flags & {"avx512_vnni", "avx_vnni"}
 
 
-def session_options(threads: int, *, packed: bool = True) -> Any:
+@functools.cache
+def _one_arena() -> None:
+    """Give this process an arena for sessions that want no own; it doubles as one of a session's own does."""
+    import onnxruntime
+
+    where = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    defaults = {"max_mem": 0, "arena_extend_strategy": 0, "initial_chunk_size_bytes": -1}
+    onnxruntime.create_and_register_allocator(
+        where, onnxruntime.OrtArenaCfg(defaults | {"max_dead_bytes_per_chunk": -1})
+    )
+
+
+def session_options(threads: int, *, packed: bool = True, shared: bool = False) -> Any:
     """Return the options of every session.
 
     Args:
         threads: Threads for one operator, >= 1.
         packed: Whether kernels may copy weights into the order that suits them.
+        shared: Whether memory for activations comes from one arena for all such sessions, as they run in turn. It outlives
+            them, so whoever has weights of its own in its arena, which would be left behind in pieces, wants one of its own.
     """
     import onnxruntime
 
@@ -100,6 +118,10 @@ def session_options(threads: int, *, packed: bool = True) -> Any:
         options.add_session_config_entry("session.x64quantprecision", "1")
     if not packed:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    if shared:
+        with _sharing:
+            _one_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False
     return options
 
@@ -133,7 +155,7 @@ def open_session(
     found = prepared.find(graph) if prepared is not None else None
     if prepared is not None and found is not None:
         try:
-            session = _load(found, session_options(threads), optimised=True)
+            session = _load(found, session_options(threads, shared=True), optimised=True)
         except Exception:  # noqa: BLE001 - as below; the bundle itself is still there
             prepared.drop()
     if session is None:
