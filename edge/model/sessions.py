@@ -74,7 +74,7 @@ def saturating() -> bool:
 
 @functools.cache
 def _one_arena() -> None:
-    """Give this process an arena for sessions that want no own; it doubles as one of a session's own does."""
+    """Register the process's arena, once; its regions double in size, as those of a session's own arena do."""
     import onnxruntime
 
     where = onnxruntime.OrtMemoryInfo(
@@ -92,8 +92,8 @@ def session_options(threads: int, *, packed: bool = True, shared: bool = False) 
     Args:
         threads: Threads for one operator, >= 1.
         packed: Whether kernels may copy weights into the order that suits them.
-        shared: Whether memory for activations comes from one arena for all such sessions, as they run in turn. It outlives
-            them, so whoever has weights of its own in its arena, which would be left behind in pieces, wants one of its own.
+        shared: Whether memory for activations comes from one arena for all such sessions, which run in turn. It outlives
+            them, so it is not for sessions that pack weights into their arena: those would leave it in pieces.
     """
     import onnxruntime
 
