@@ -35,7 +35,7 @@ _ONNX = {
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
 }
-_sharing = Lock()
+_registering = Lock()  # graphs are loaded beside each other, and `functools.cache` lets two callers in
 _SPIN_US = 20  # that a thread waits for the next operator before it sleeps
 _ERROR = (
     3  # onnxruntime's severity: warnings about graphs that we made ourselves are of no use to an operator
@@ -73,7 +73,7 @@ def saturating() -> bool:
 
 
 @functools.cache
-def _one_arena() -> None:
+def _register_arena() -> None:
     """Register the process's arena, once; its regions double in size, as those of a session's own arena do."""
     import onnxruntime
 
@@ -119,8 +119,8 @@ def session_options(threads: int, *, packed: bool = True, shared: bool = False) 
     if not packed:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if shared:
-        with _sharing:
-            _one_arena()
+        with _registering:
+            _register_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False
     return options

@@ -15,9 +15,10 @@ from edge.answer.schema import model_schema
 from edge.errors import BundleError, ContextFullError, ModelError, StaleForkError
 from edge.messages import BODIES
 from edge.model.bundle import Bundle, open_bundle
+from edge.model.decoder import Arena
 from edge.model.engine import Engine, Fork, Sampling, Stream
 from edge.model.manifest import MANIFEST, Graph
-from edge.model.sessions import open_session
+from edge.model.sessions import open_session, session_options
 from edge.model.tokenizer import Tokenizer
 from edge.records import Pair, Size
 from edge.share import demo_bundle
@@ -352,3 +353,45 @@ def test_the_graphs_are_loaded_beside_each_other(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(f"edge.model.{module}.open_session", opened)
     monkeypatch.setattr("edge.model.engine.Tokenizer", read)
     Engine(bundle, threads=1).close()
+
+
+def test_graphs_share_an_arena_once_their_weights_are_packed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """While they are packed they have one of their own, or the weights would leave the shared one in pieces."""
+    bundle = open_bundle(demo_bundle())
+    packed = [graph for graph in bundle.manifest.graphs.all() if graph is not bundle.manifest.graphs.embed]
+    shared: list[bool] = []
+
+    def options(threads: int, **how: Any) -> Any:
+        shared.append(how.get("shared", False))
+        return session_options(threads, **how)
+
+    for module in ("engine", "sessions"):
+        monkeypatch.setattr(f"edge.model.{module}.session_options", options)
+    Engine(bundle, threads=1, cache=tmp_path).close()
+    assert shared[: len(packed)] == [False] * len(packed)
+    assert sorted(shared[len(packed) :]) == [False] + [True] * len(packed)  # the embedding is only looked up
+
+
+def test_free_pages_of_a_still_are_given_back_before_it_is_prefilled(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = clip(engine, pairs(2)).fork()
+    happened: list[str] = []
+    vision = engine.parts.vision
+    encode, prefill = vision.encode, Arena.prefill
+
+    def encoded(*args: Any) -> Any:
+        happened.append("encode")
+        return encode(*args)
+
+    def prefilled(*args: Any, **how: Any) -> Any:
+        happened.append("prefill")
+        return prefill(*args, **how)
+
+    monkeypatch.setattr(vision, "encode", encoded)
+    monkeypatch.setattr(Arena, "prefill", prefilled)
+    monkeypatch.setattr("edge.model.fork.trim", lambda: happened.append("trim"))
+    fork.show(np.zeros((64, 64, 3), np.uint8))
+    assert happened == ["encode", "trim", "prefill"]
