@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelError
-from edge.model.grammar import END_TOKENS_MAX, Constraint
+from edge.model.grammar import END_TOKENS_MAX, Constraint, Ending
 from edge.model.manifest import Tokens
 from edge.model.repetition import Repetition
 from edge.model.sampling import Sampling, choose
@@ -136,6 +136,7 @@ class _Loop:
         self._logprobs: list[float] = []
         self._chances: list[float | None] = []
         self._circle = circle
+        self._ending = Ending()
 
     def free(self, opening: Sequence[int]) -> Generated:
         """Write until the model ends it or the budget is spent."""
@@ -200,18 +201,12 @@ class _Loop:
         return choose(scores, None, self._sampling, self._written, self._rng)
 
     def _affordable(self, constraint: Constraint, token: int) -> int:
-        """Return the token, or the one that leads to the end soonest where the end would not fit after it.
-
-        The end is counted with room for the digits of the numbers that must come, so that the last box of a list keeps
-        its whole coordinates. That is never less than the end itself, whose numbers stop as soon as they may.
-        """
+        """Return the token, or the one that leads to the end soonest where the end would not fit after it."""
         if token in self._tokens.eos:
             return token
         ahead = constraint.copy()
         ahead.take([token])
-        if ahead.tokens_to_end(self._left - 1, spare_digits=True) is not None:
-            return token
-        return self._nearest_end(constraint)
+        return token if self._ending.fits(ahead, self._left - 1) else self._nearest_end(constraint)
 
     def _nearest_end(self, constraint: Constraint) -> int:
         nearest = constraint.closing()

@@ -18,7 +18,7 @@ END_TOKENS_MAX = 4096
 """More tokens than any end of our schemas takes; a schema that needs more has none."""
 
 NUMBER_DIGITS = 6
-"""Digits that `Constraint.tokens_to_end` leaves room for in a number."""
+"""Digits that `Ending` leaves room for in a number."""
 
 # Which byte leads to the end soonest where several are allowed. Outside strings: close what is open; go on to the next
 # item only where one is still owed; scalars before containers, since a recursive schema ends in a scalar.
@@ -134,19 +134,34 @@ class Constraint:
             )
         return int(allowed[0])
 
-    def tokens_to_end(self, most: int, *, spare_digits: bool = False) -> int | None:
+    def tokens_to_end(self, most: int) -> int | None:
         """Return how many tokens the shortest end takes, forced ones included, or None if it is more than ``most``."""
-        ahead = self.copy()
-        count = 0
-        while count <= most:
+        way = self.way_to_end(most)
+        return None if way is None else len(way)
+
+    def way_to_end(self, most: int, *, spare_digits: bool = False) -> list[int] | None:
+        """Return the tokens that lead to the end soonest, or None if they are more than ``most``.
+
+        Args:
+            most: >= 0.
+            spare_digits: As for `closing`.
+        """
+        ahead, way = self.copy(), list[int]()
+        while len(way) <= most:
             token = ahead.closing(spare_digits=spare_digits)
-            step = ahead.forced() if token is not None else []
             if token is None:
-                return count
-            step = step or [token]
+                return way
+            step = ahead.forced() or [token]
             ahead.take(step)
-            count += len(step)
+            way += step
         return None
+
+    def ends_by(self, way: Sequence[int]) -> bool:
+        """Say whether these tokens, in this order, are allowed and lead to where the text may end."""
+        if not way:
+            return self.complete  # where nothing else may follow, llguidance refuses even the end id
+        whole = [*way, self._grammars.end]
+        return bool(self._matcher.validate_tokens(whole) == len(whole))
 
     def _preferred(self, *, spare_digits: bool) -> Iterator[int]:
         state = self._lexical
@@ -166,6 +181,26 @@ class Constraint:
             yield from _STARTS
 
 
+class Ending:
+    """Whether an answer could still be closed in time.
+
+    Counted with room for the digits of the numbers that must come, so that the last box of a list keeps its whole
+    coordinates. That is never less than the end itself, whose numbers stop as soon as they may.
+
+    The way to the end is looked for token by token, some twenty of them. Inside a string it is the same after every word,
+    so the last one found is tried first, in one call.
+    """
+
+    def __init__(self) -> None:
+        self._way: list[int] | None = None
+
+    def fits(self, ahead: Constraint, most: int) -> bool:
+        """Say whether the answer, which has come as far as ``ahead``, can be closed in ``most`` tokens."""
+        if self._way is None or len(self._way) > most or not ahead.ends_by(self._way):
+            self._way = ahead.way_to_end(most, spare_digits=True)
+        return self._way is not None
+
+
 class Grammars:
     """Constraints over one vocabulary.
 
@@ -176,6 +211,7 @@ class Grammars:
 
     def __init__(self, tokenizer: Tokenizer, tokens: Tokens) -> None:
         self.vocab_used = tokens.vocab_used
+        self.end = tokens.eos[0]
         self._tokenizer = tokenizer
         self._token_of: dict[int, int | None] = {}
 

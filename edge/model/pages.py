@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import mmap
 import re
 from collections.abc import Collection
@@ -33,9 +34,15 @@ def let_go(files: Collection[Path]) -> None:
         _unmap(_clean(names))
 
 
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)  # each loading makes a new class of functions: a quarter of a millisecond
+
+
 def _unmap(mappings: Collection[tuple[int, int]]) -> None:
+    madvise = _libc().madvise
     for begin, end in mappings:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
+        madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
 
 
 def _clean(names: Collection[str]) -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ from edge.model.decoder import Arena
 from edge.model.engine import Engine, Sampling
 from edge.model.fork import embedded
 from edge.model.generate import generate
-from edge.model.grammar import Constraint
+from edge.model.grammar import Constraint, Ending
 from edge.model.layout import text_piece
 from edge.model.sampling import choose
 
@@ -68,14 +68,14 @@ def pieces(engine: Engine, start: Constraint) -> list[tuple[list[int], bool]]:
 def one_by_one(engine: Engine, arena: Arena, answer: list[int], constraint: Constraint | None) -> float:
     """Return the seconds of a replay without forced tokens; every token is chosen, and with a grammar looked after."""
     used, rng, greedy = engine.bundle.manifest.tokens.vocab_used, np.random.default_rng(0), Sampling.greedy()
-    logits = np.zeros(used, np.float32)
+    logits, ending = np.zeros(used, np.float32), Ending()
     begun = time.perf_counter()
     for place, token in enumerate(answer):
         choose(logits, None, greedy, [], rng)
         if constraint is not None:
             ahead = constraint.copy()
             ahead.take([token])
-            ahead.tokens_to_end(ROOM - place, spare_digits=True)
+            ending.fits(ahead, ROOM - place)
             constraint.take([token])
         following = constraint is not None and place + 1 < len(answer)
         logits = arena.step(token, mask=constraint.mask() if constraint and following else None)[:used]

@@ -16,7 +16,7 @@ from edge.answer.schema import model_schema
 from edge.errors import ModelError
 from edge.messages import BODIES
 from edge.model.generate import Generated, budget, generate
-from edge.model.grammar import Grammars
+from edge.model.grammar import Constraint, Ending, Grammars
 from edge.model.sampling import Sampling
 from edge.model.tokenizer import Tokenizer
 from tests.unit.model import example
@@ -182,6 +182,56 @@ def test_the_last_box_keeps_its_whole_coordinates(tokenizer: Tokenizer, grammars
         found = run(Talker(max_tokens, [nine, *spelled(tokenizer, "{")], 50.0), grammars, schema, max_tokens)
         objects = json.loads(tokenizer.decode(found.tokens))["objects"]
         assert all(value > 99 for entry in objects for value in entry["bbox_2d"]), objects
+
+
+def test_a_way_to_the_end_is_allowed_and_leads_there(tokenizer: Tokenizer, grammars: Grammars) -> None:
+    for schema in SCHEMAS.values():
+        start = grammars.constraint(schema)
+        way = start.way_to_end(400)
+        assert way is not None
+        assert start.ends_by(way)
+        assert not start.ends_by(way[:-1])
+        assert not start.ends_by([*way, *tokenizer.encode("}")])
+        start.take(way)
+        assert start.complete
+        assert start.ends_by([])
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=10)
+def test_what_ending_remembers_changes_no_answer(
+    name: str, data: st.DataObject, grammars: Grammars, tokenizer: Tokenizer
+) -> None:
+    """Asked anew after every token, or with the last way tried first: the same may be afforded."""
+    seed = data.draw(st.integers(0, 10_000))
+    found = run(Talker(seed, spelled(tokenizer, '",1'), 4.0), grammars, SCHEMAS[name], 120)
+    constraint, ending = grammars.constraint(SCHEMAS[name]), Ending()
+    for place, token in enumerate(found.tokens):
+        constraint.take([token])
+        for most in range(0, 120 - place, 7):
+            assert ending.fits(constraint, most) == Ending().fits(constraint, most)
+
+
+def test_inside_a_string_the_way_to_the_end_is_looked_for_once(
+    tokenizer: Tokenizer, grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks: list[int] = []
+    walk = Constraint.way_to_end
+
+    def counted(self: Constraint, most: int, *, spare_digits: bool = False) -> list[int] | None:
+        walks.append(most)
+        return walk(self, most, spare_digits=spare_digits)
+
+    monkeypatch.setattr(Constraint, "way_to_end", counted)
+    constraint, ending = grammars.constraint(model_schema("summary")), Ending()
+    constraint.take(tokenizer.encode('{"headline":"A'))
+    for token in tokenizer.encode(" man walks slowly past the shop and waits at the door"):
+        constraint.take([token])
+        assert ending.fits(constraint, 60)
+    assert len(walks) == 1
+    assert not ending.fits(constraint, 3)
+    assert ending.fits(constraint, 60)
 
 
 def test_forced_tokens_are_no_free_choices(tokenizer: Tokenizer, grammars: Grammars) -> None:
